@@ -1,0 +1,3 @@
+"""What the coda-* commands share, and nothing else: see HACKING.md, "The library"."""
+
+VERSION = "0.1"

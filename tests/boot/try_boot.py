@@ -1,0 +1,80 @@
+#!/usr/bin/env python3
+"""Boot the sample in a virtual machine: what `make boot` does after its set-up.
+
+On a terminal: the console, up to the login prompt. Else, or with BATCH=1: the new root
+proves itself on a marker disk and powers off; the verdict is the exit status, and what was
+proved is left in build/boot.json and build/boot.svg.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+TOP = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(TOP / "tests/boot"))
+
+from machine import BUILD, Gone, Machine  # noqa: E402
+
+
+def sample(init):
+    return BUILD / f"sample-{init}" / "root.img"
+
+
+def facts(proof):
+    """What was proved, in the form of build/boot.json."""
+    return {
+        "nonce": proof["nonce"][0],
+        "root_fstype": proof["root_fstype"][0],
+        "pid1": proof["pid1"][0],
+        "system_state": proof["system_state"][0],
+        "failed_units": proof["failed_units"][0].split(),
+        "mountinfo": proof["mountinfo"],
+        "steps": [json.loads(line) for line in proof.get("step", [])],
+    }
+
+
+def served_by_coda(found):
+    """Whether / is the Coda kernel module's: by statfs(2), and by the mount table."""
+    root = [line for line in found["mountinfo"] if line.split()[4] == "/"]
+    return found["root_fstype"] == "coda" and bool(root) and " - coda " in root[-1]
+
+
+def main():
+    init, append = os.environ.get("INIT") or "systemd", os.environ.get("APPEND", "")
+    with tempfile.TemporaryDirectory(dir=BUILD) as work:
+        machine = Machine(work, root=sample(init), append=append)
+        if sys.stdin.isatty() and os.environ.get("BATCH") != "1":
+            print("Log in as root, without a password; 'poweroff' ends it, Ctrl-A X kills it.\n")
+            machine.marker_image.write_bytes(bytes(1 << 20))
+            return subprocess.call([*machine.argv(proof=False), "-serial", "mon:stdio"])
+
+        def echo(text):
+            sys.stdout.write(text)
+            sys.stdout.flush()
+
+        try:
+            with machine.start(echo):
+                machine.wait()
+            found = facts(machine.proof())
+        except Gone as reason:
+            print(f"\nmake boot: failed: {reason}", file=sys.stderr)
+            return 1
+    (BUILD / "boot.json").write_text(json.dumps(found, indent=1) + "\n")
+    record = BUILD / "boot.record"
+    record.write_text("".join(json.dumps(step) + "\n" for step in found["steps"]))
+    print(flush=True)
+    report = [sys.executable, TOP / "bin/coda-report-boot"]
+    subprocess.run([*report, record], check=True)
+    (BUILD / "boot.svg").write_bytes(subprocess.run([*report, "--svg", record], check=True, capture_output=True).stdout)
+    good = served_by_coda(found)
+    print(f"\nnonce came back; / is {found['root_fstype']}; PID 1 is {found['pid1']};"
+          f" {found['system_state'] or 'no systemd'}; failed units: {' '.join(found['failed_units']) or 'none'}")
+    print(f"make boot: {'proved' if good else 'failed: / is not served through the Coda kernel module'}")
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,231 @@
+"""etc/init's whole decision table, without a VM: the real script, in a chroot of fake steps.
+
+A user namespace is enough, no root. Each step is a script that takes its exit statuses from
+a list; `setsid`, which starts the rescue shell, is a script too: the tests look at what init
+decides, the VM tests at what then happens.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+
+import pytest
+from conftest import TOP, need
+
+STEPS = ["coda-fsck-root", "coda-netup", "coda-venus-start", "coda-wait-mount", "coda-mount-dev"]
+SHELLS = ["dash", "busybox"]
+
+STEP = """#!/bin/sh
+name=${0##*/}
+echo "$name $*" >>/events
+[ ! -e /said/$name ] || cat /said/$name >&2
+read -r status <"/status/$name" || exit 0
+sed -i 1d "/status/$name"
+exit "$status"
+"""
+FAKES = {
+    "setsid": "#!/bin/sh\necho shell >>/events\n",
+    "sleep": '#!/bin/sh\necho "sleep $*" >>/events\n',
+    "mount": '#!/bin/sh\necho "mount $*" >>/events\n',
+    "modprobe": "#!/bin/sh\nexit 0\n",
+    "reboot": "#!/bin/sh\necho reboot >>/events; kill -9 $PPID\n",
+    "poweroff": "#!/bin/sh\necho poweroff >>/events; kill -9 $PPID\n",
+}
+
+
+class Boot:
+    """A root directory with the real init and fake everything else."""
+
+    def __init__(self, top, shell):
+        self.top, self.shell = top, shell
+        for folder in ("bin", "dev", "etc", "proc/self", "run", "said", "status", "sys/kernel",
+                       "sys/class/tty/console", "usr/local/sbin", "usr/bin", "sbin"):
+            (top / folder).mkdir(parents=True)
+        shutil.copy("/bin/busybox", top / "bin/busybox")
+        for applet in ("cat", "grep", "mkdir", "mkfifo", "rm", "sed", "sort", "sync", "xargs", "kill"):
+            (top / "bin" / applet).symlink_to("busybox")
+        self._shell(shell)
+        for name in [*STEPS, "coda-handoff"]:
+            self.program(name, STEP)
+        for name, text in FAKES.items():
+            self.program(name, text)
+        (top / "proc/uptime").write_text("1.50 1.00\n")
+        (top / "proc/mounts").write_text("run /run tmpfs rw 0 0\n")
+        (top / "proc/cmdline").write_text("root=/dev/vda quiet\n")
+        (top / "sys/class/tty/console/active").write_text("tty0 ttyS0\n")
+        (top / "etc/coda-boot.conf").write_text("# nothing\n")
+        for device in ("null", "kmsg", "ttyS0"):
+            (top / "dev" / device).touch()
+        shutil.copy(TOP / "etc/init", top / "sbin/init")
+        os.mkfifo(top / "dev/console")
+
+    def _shell(self, shell):
+        if shell == "busybox":
+            (self.top / "bin/sh").symlink_to("busybox")
+            return
+        shutil.copy("/bin/dash", self.top / "bin/sh")
+        for line in subprocess.run(["ldd", "/bin/dash"], capture_output=True, text=True).stdout.split():
+            if line.startswith("/"):
+                (self.top / line[1:]).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(line, self.top / line[1:])
+
+    def program(self, name, text):
+        (self.top / "usr/local/sbin" / name).write_text(text)
+        (self.top / "usr/local/sbin" / name).chmod(0o755)
+
+    def status(self, name, *numbers):
+        (self.top / "status" / name).write_text("".join(f"{n}\n" for n in numbers))
+
+    def run(self, cmdline="", conf=""):
+        """Run init to its exec; its events (one a line, as the steps saw them)."""
+        with open(self.top / "proc/cmdline", "a") as file:
+            file.write(f" {cmdline}\n")
+        text = (self.top / "proc/cmdline").read_text().replace("\n", " ")
+        (self.top / "proc/cmdline").write_text(text + "\n")
+        with open(self.top / "etc/coda-boot.conf", "a") as file:
+            file.write(conf)
+        for name in [*STEPS, "coda-handoff"]:
+            (self.top / "status" / name).touch()
+        console = os.open(self.top / "dev/console", os.O_RDWR | os.O_NONBLOCK)
+        trace = os.environ.get("CODA_INIT_TRACE")
+        shell = ["/bin/sh", *(["-x"] if trace else []), "/sbin/init"]
+        self.done = subprocess.run(["unshare", "-r", "chroot", self.top, *shell], timeout=30,
+                                   stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                                   env={"PS4": "+init:$LINENO: "})
+        if trace:
+            with open(trace, "a") as file:
+                file.write(self.done.stderr)
+        self.console = os.read(console, 1 << 16).decode()
+        os.close(console)
+        events = self.top / "events"
+        return events.read_text().splitlines() if events.exists() else []
+
+    def record(self):
+        return [json.loads(line) for line in (self.top / "run/coda/boot").read_text().splitlines()]
+
+
+@pytest.fixture(params=SHELLS)
+def boot(request, tmp_path):
+    need(shutil.which(request.param), request.param)
+    need(shutil.which("busybox"), "busybox")
+    need(subprocess.run(["unshare", "-r", "true"], capture_output=True).returncode == 0, "user namespaces")
+    return Boot(tmp_path, request.param)
+
+
+def calls(events, name):
+    return [event for event in events if event.split()[0] == name]
+
+
+def test_all_steps_run_in_order_and_hand_over(boot):
+    events = boot.run()
+    assert events[-1] == "coda-handoff /coda/linuxroot -- /sbin/init"
+    order = [event.split()[0] for event in events]
+    for first, second in [("coda-fsck-root", "coda-venus-start"), ("coda-netup", "coda-wait-mount"),
+                          ("coda-venus-start", "coda-wait-mount"), ("coda-wait-mount", "coda-mount-dev")]:
+        assert order.index(first) < order.index(second)
+    assert "coda-venus-start -- coda-local-venus /srv/coda" in events
+    assert "coda-wait-mount --init=/sbin/init /coda/linuxroot" in events
+    assert "coda-handoff --dry-run /coda/linuxroot -- /sbin/init" in events
+    assert "shell" not in events
+
+
+def test_record_has_every_step_with_times_and_arguments(boot):
+    boot.run("coda.netup.timeout=7")
+    record = boot.record()
+    assert record[0]["name"] == "init"
+    assert {entry["name"] for entry in record} == {"init", "coda-handoff", *STEPS}
+    netup = next(entry for entry in record if entry["name"] == "coda-netup")
+    assert netup["argv"] == ["coda-netup", "--timeout=7"]
+    assert (netup["start"], netup["end"], netup["status"], netup["reason"]) == (1.5, 1.5, 0, "")
+
+
+@pytest.mark.parametrize("name", [*STEPS, "coda-handoff"])
+@pytest.mark.parametrize("status", [1, 99, 100, 111, 127, 137])
+def test_a_failed_step_opens_a_shell_that_says_why_and_is_run_again(boot, name, status):
+    boot.status(name, status)
+    (boot.top / f"said/{name}").write_text(f'{name}: cannot do "it": \\ reason\n{name}: (a hint)\n')
+    events = boot.run()
+    assert events.count("shell") == 1
+    assert len(calls(events, name)) == (3 if name == "coda-handoff" else 2)
+    assert events[-1].startswith("coda-handoff /coda")
+    assert f"the boot stopped at '{name}', exit status {status}" in boot.console
+    assert f'reason:  {name}: cannot do "it": \\ reason' in boot.console
+    assert f"log:     /run/coda/log/{name}" in boot.console
+    failed = next(entry for entry in boot.record() if entry["status"])
+    assert (failed["name"], failed["status"]) == (name, status)
+    assert failed["reason"] == f'{name}: cannot do "it": \\ reason'
+
+
+@pytest.mark.parametrize("action", ["reboot", "poweroff"])
+@pytest.mark.parametrize("name", STEPS)
+def test_unattended_machine_leaves_after_a_time(boot, name, action):
+    boot.status(name, 111)
+    events = boot.run(f"coda.onfail={action} coda.onfail-after=42")
+    assert "shell" not in events
+    assert events[-3:] == ["sleep 42", "mount -o remount,ro /", action]
+    assert f"the boot stopped at '{name}'" in boot.console
+
+
+def test_fsck_that_wants_a_reboot_gets_it(boot):
+    boot.status("coda-fsck-root", 2)
+    events = boot.run()
+    assert events[-2:] == ["mount -o remount,ro /", "reboot"]
+    assert "coda-venus-start" not in " ".join(events)
+
+
+@pytest.mark.parametrize("status, again", [(99, True), (111, True), (100, False), (4, False)])
+def test_only_what_may_pass_is_retried(boot, status, again):
+    boot.status("coda-wait-mount", status, status)
+    events = boot.run("coda.retry=2")
+    assert len(calls(events, "coda-wait-mount")) == 3
+    assert events.count("shell") == (0 if again else 2)
+
+
+def test_break_stops_before_the_step(boot):
+    events = boot.run("coda.break=coda-mount-dev,netup")
+    assert events.count("shell") == 2
+    assert events.index("shell") < events.index("coda-netup ")
+    last = len(events) - 1 - events[::-1].index("shell")
+    assert events.index("coda-wait-mount --init=/sbin/init /coda/linuxroot") < last
+    assert last < events.index("coda-mount-dev /coda/linuxroot")
+
+
+def test_settings_become_options_and_the_command_line_wins(boot):
+    events = boot.run(
+        "coda.netup.timeout=20 coda.fsck-root.mode= coda.root=/coda/other ip=10.0.0.2::10.0.0.1 fsck.repair=yes",
+        "# a comment\nnetup.timeout=5\nnetup.reuse-lease\nnetup.link=eth*\nnetup.link=eth1\n"
+        "fsck-root.mode=force\ninit=/bin/init two\nvenus=my-venus -d  /srv\n\nhandoff.mode=chroot")
+    assert calls(events, "coda-netup") == [
+        "coda-netup --timeout=20 --ip=10.0.0.2::10.0.0.1 --reuse-lease --link=eth* --link=eth1"]
+    assert calls(events, "coda-fsck-root") == ["coda-fsck-root --repair=yes"]
+    assert calls(events, "coda-venus-start") == ["coda-venus-start -- my-venus -d /srv"]
+    assert events[-1] == "coda-handoff --mode=chroot /coda/other -- /bin/init two"
+    assert boot.record()[-1]["argv"][-1] == "/bin/init two"
+
+
+def test_a_step_that_leaves_a_daemon_holding_its_output_does_not_hold_up_the_boot(boot):
+    boot.program("coda-venus-start", "#!/bin/sh\n(exec /bin/busybox sleep 300) &\necho $! >/daemon\n")
+    try:
+        assert boot.run()[-1].startswith("coda-handoff /coda")
+    finally:
+        os.kill(int((boot.top / "daemon").read_text()), 9)
+
+
+def test_a_missing_step_is_named(boot):
+    (boot.top / "usr/local/sbin/coda-mount-dev").unlink()
+    boot.program("setsid", f"#!/bin/sh\necho shell >>/events\n"
+                           f"[ -e {'/usr/local/sbin/coda-mount-dev'} ] || {{\n"
+                           "/bin/busybox cp /usr/local/sbin/coda-netup /usr/local/sbin/coda-mount-dev\n}\n")
+    (boot.top / "bin/cp").symlink_to("busybox")
+    events = boot.run()
+    assert events.count("shell") == 1
+    assert "exit status 127" in boot.console
+    assert "coda-mount-dev /coda/linuxroot" in events
+
+
+def test_a_step_may_say_much(boot):
+    boot.program("coda-wait-mount", "#!/bin/sh\nfor i in 1 2 3 4 5 6 7 8 9; do echo line $i \"$i\\\\\" >&2; done\n")
+    boot.run()
+    assert (boot.top / "run/coda/log/coda-wait-mount").read_text().count("line") == 9
+    assert "line 9" in boot.console
