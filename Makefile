@@ -85,7 +85,8 @@ $(B)/donor/done: | $(B)/packages
 
 $(B)/disk/done: $(B)/donor/done $(B)/venv/done $(shell find bin lib etc -type f -not -name '*.pyc')
 	$(SAY) 'the boot disk'
-	@$(OURS) coda-build-disk --from=$(B)/donor --etc=etc --verbose $(B)/disk
+	@$(OURS) coda-build-disk --from=$(B)/donor --etc=etc --verbose $(B)/disk >$(B)/disk.sizes
+	@cat $(B)/disk.sizes
 	@touch $@
 
 $(B)/sample-%/done: $(wildcard tests/boot/sample/*) | $(B)/packages

@@ -1,5 +1,6 @@
 """What the kernel tells: the mount table and the command line, below a root prefix."""
 
+import errno
 import os
 import re
 from typing import NamedTuple
@@ -48,3 +49,34 @@ def mount_at(table, target):
 def under(root, path):
     """`path`, an absolute one, below the prefix `root`."""
     return path if root == "/" else os.path.join(root, path.lstrip("/"))
+
+
+def inside(root, path):
+    """Where `path` leads for a process whose / is the directory `root`, as seen from here.
+
+    Absolute targets of links start at `root` again, and ".." ends there, as after chroot(2).
+    Raises OSError, whose filename is what could not be followed.
+    """
+    done, todo, links = [], path.split("/")[::-1], 0
+    while todo:
+        part = todo.pop()
+        if part in ("", "."):
+            continue
+        if part == "..":
+            del done[-1:]
+            continue
+        here = os.path.join(root, *done, part)
+        try:
+            target = os.readlink(here)
+        except OSError as error:
+            if error.errno != errno.EINVAL:  # EINVAL: no link
+                raise
+            done.append(part)
+            continue
+        links += 1
+        if links > 40:  # as the kernel, path_resolution(7)
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), here)
+        if target.startswith("/"):
+            done.clear()
+        todo += target.split("/")[::-1]
+    return os.path.join(root, *done)

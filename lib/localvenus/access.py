@@ -11,6 +11,7 @@ READ, WRITE, EXECUTE = 4, 2, 1
 # Bits of a capability set, include/uapi/linux/capability.h.
 CHOWN, DAC_OVERRIDE, DAC_READ_SEARCH, FOWNER, FSETID = (1 << n for n in range(5))
 ALL = (1 << 5) - 1
+NOW = 2 * 10 ** 9  # nanoseconds: how far a time may be off and still mean "now"
 
 
 class Caller:
@@ -87,8 +88,17 @@ def allowed(mode, owner, group, mask, caller):
         directory or not mask & EXECUTE)
 
 
-def judge_change(st, change, caller):
-    """Whether `caller` may make a protocol.Change to the object `st` describes.
+def plainly_granted(st, change, uid):
+    """Whether judge_change would agree whatever the groups and capabilities of `uid` are."""
+    if change.uid is not None or change.gid is not None:
+        return False
+    if uid == st.st_uid:
+        return not (change.mode or 0) & 0o2000
+    return change.mode is None and change.size is not None
+
+
+def judge_change(st, change, caller, now):
+    """Whether `caller` may make a protocol.Change to the object `st` describes, at `now` (ns).
 
     setattr_prepare() of fs/attr.c, which the Coda file system does not call. Takes the setgid
     bit out of `change.mode` where it must not be set. Raises OSError (EPERM).
@@ -113,10 +123,9 @@ def judge_change(st, change, caller):
     # Times that come with a size are those of a write, which was judged at open(2).
     if change.size is None and (change.atime is not None or change.mtime is not None) and not (
             owner or can & FOWNER):
-        # utimes(2) with "now" is for everybody who may write, and has been judged by the
-        # kernel; the message does not tell it from a time of the caller's choice, but the
-        # kernel sets both to the very same value, and what is not given stays as it is.
-        if change.atime is None or change.mtime is None or change.atime != change.mtime:
+        # utimes(2) without times is for everybody who may write. The message does not tell it
+        # from times of the caller's choice, but then both are the same, and now.
+        if change.atime != change.mtime or abs(change.mtime - now) > NOW:
             _refuse()
         if not allowed(st.st_mode, st.st_uid, st.st_gid, WRITE, caller):
             raise OSError(errno.EACCES, os.strerror(errno.EACCES))

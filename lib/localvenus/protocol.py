@@ -13,7 +13,7 @@ VERSION_IOCTL = 0xC008630A  # _IOWR('c', 10, size_t)
 LARGEST = 8552  # bytes of the largest upcall; a smaller buffer cuts messages silently
 
 (ROOT, OPEN_BY_FD, CLOSE, IOCTL, GETATTR, SETATTR, ACCESS, LOOKUP, CREATE, REMOVE, LINK, RENAME,
- RMDIR, MKDIR, SYMLINK, READLINK, FSYNC, VGET, SIGNAL, STATFS, INTENT) = (
+ MKDIR, RMDIR, SYMLINK, READLINK, FSYNC, VGET, SIGNAL, STATFS, INTENT) = (
     2, 3, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 18, 19, 20, 22, 23, 34, 37)
 FLUSH, ZAPFILE, ZAPDIR = 25, 27, 28
 
@@ -38,6 +38,7 @@ READLINK_REPLY = Struct("=IIIiq")
 STATFS_REPLY = Struct("=IIIiiiii")
 FID = Struct("=IIII")
 WORD = Struct("=I")
+HALF = Struct("=H")
 MOUNT_DATA = Struct("=ii")  # struct coda_mount_data: version 1, descriptor of the device
 
 # "Leave alone" in a field of SETATTR.

@@ -103,16 +103,19 @@ class Node:
     """One object of the tree that is open at present.
 
     `format` is its file type (S_IFMT); `parent` the fid of the directory it was last seen in;
-    `used` whether it was asked for lately; `cost` what its entries would cost in a Coda
-    directory, None when not counted (semantics.py).
+    `used` whether it was asked for lately; `opens` how often a client has it open; `removed`
+    whether its last name is gone; `cost` what its entries would cost in a Coda directory, None
+    when not counted (semantics.py).
     """
 
-    __slots__ = ("fid", "fd", "inode", "format", "parent", "used", "cost")
+    __slots__ = ("fid", "fd", "inode", "format", "parent", "used", "opens", "removed", "cost")
 
     def __init__(self, fid, fd, st):
         self.fid, self.fd, self.inode, self.format = fid, fd, st.st_ino, st.st_mode & 0o170000
         self.parent = self.cost = None
         self.used = True
+        self.opens = 0
+        self.removed = st.st_nlink == 0
 
 
 class Tree:
@@ -167,6 +170,10 @@ class Tree:
         node.used = True
         node.parent = parent.fid
         return node, st
+
+    def known(self, parent, name):
+        """The Node that is open for the entry `name`, or None; OSError when there is no entry."""
+        return self._by_inode.get(os.stat(name, dir_fd=parent.fd, follow_symlinks=False).st_ino)
 
     def _enter(self, fd, st, fid=None):
         try:

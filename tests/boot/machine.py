@@ -109,7 +109,7 @@ class Machine:
                 left = end - time.monotonic()
                 if left <= 0 or self.process.poll() is not None:
                     why = "ended" if left > 0 else f"showed it not within {timeout} s"
-                    raise Gone(f"awaited {pattern!r}; the machine {why}; its last words:\n{self.text[-3000:]}")
+                    raise Gone(f"awaited {pattern!r}; the machine {why}: {self.text[-3000:]}")
                 self.changed.wait(min(left, 1.0))
 
     def send(self, line):

@@ -43,7 +43,8 @@ def served_by_coda(found):
 
 
 def main():
-    init, append = os.environ.get("INIT") or "systemd", os.environ.get("APPEND", "")
+    init = os.environ.get("INIT") or "systemd"
+    append = f"coda.fsck-root.also=LABEL=codaroot:/srv/coda {os.environ.get('APPEND', '')}"
     with tempfile.TemporaryDirectory(dir=BUILD) as work:
         machine = Machine(work, root=sample(init), append=append)
         if sys.stdin.isatty() and os.environ.get("BATCH") != "1":
@@ -68,10 +69,12 @@ def main():
     print(flush=True)
     report = [sys.executable, TOP / "bin/coda-report-boot"]
     subprocess.run([*report, record], check=True)
-    (BUILD / "boot.svg").write_bytes(subprocess.run([*report, "--svg", record], check=True, capture_output=True).stdout)
+    with open(BUILD / "boot.svg", "wb") as picture:
+        subprocess.run([*report, "--svg", record], check=True, stdout=picture)
     good = served_by_coda(found)
     print(f"\nnonce came back; / is {found['root_fstype']}; PID 1 is {found['pid1']};"
-          f" {found['system_state'] or 'no systemd'}; failed units: {' '.join(found['failed_units']) or 'none'}")
+          f" {found['system_state'] or 'no systemd'};"
+          f" failed units: {' '.join(found['failed_units']) or 'none'}")
     print(f"make boot: {'proved' if good else 'failed: / is not served through the Coda kernel module'}")
     return 0 if good else 1
 

@@ -92,7 +92,7 @@ class Boot:
         shell = ["/bin/sh", *(["-x"] if trace else []), "/sbin/init"]
         self.done = subprocess.run(["unshare", "-r", "chroot", self.top, *shell], timeout=30,
                                    stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                                   env={"PS4": "+init:$LINENO: "})
+                                   env={"PS4": "+init:$LINENO: ", "PATH": "/usr/sbin:/usr/bin"})
         if trace:
             with open(trace, "a") as file:
                 file.write(self.done.stderr)
@@ -193,7 +193,8 @@ def test_break_stops_before_the_step(boot):
 
 def test_settings_become_options_and_the_command_line_wins(boot):
     events = boot.run(
-        "coda.netup.timeout=20 coda.fsck-root.mode= coda.root=/coda/other ip=10.0.0.2::10.0.0.1 fsck.repair=yes",
+        "coda.netup.timeout=20 coda.fsck-root.mode= coda.root=/coda/other ip=10.0.0.2::10.0.0.1"
+        " fsck.repair=yes",
         "# a comment\nnetup.timeout=5\nnetup.reuse-lease\nnetup.link=eth*\nnetup.link=eth1\n"
         "fsck-root.mode=force\ninit=/bin/init two\nvenus=my-venus -d  /srv\n\nhandoff.mode=chroot")
     assert calls(events, "coda-netup") == [
@@ -225,7 +226,7 @@ def test_a_missing_step_is_named(boot):
 
 
 def test_a_step_may_say_much(boot):
-    boot.program("coda-wait-mount", "#!/bin/sh\nfor i in 1 2 3 4 5 6 7 8 9; do echo line $i \"$i\\\\\" >&2; done\n")
+    boot.program("coda-wait-mount", '#!/bin/sh\nfor i in 1 2 3 4 5 6 7 8 9; do echo line $i "\\\\"; done\n')
     boot.run()
     assert (boot.top / "run/coda/log/coda-wait-mount").read_text().count("line") == 9
     assert "line 9" in boot.console

@@ -1,0 +1,1 @@
+"""The inside of coda-netup, and of nothing else."""

@@ -1,0 +1,50 @@
+"""Machines for the boot tests: made per test, killed after it, their console kept on failure."""
+
+import subprocess
+
+import pytest
+from conftest import need_programs
+from machine import BUILD, Machine, own_copy
+
+SAMPLE = "coda.fsck-root.also=LABEL=codaroot:/srv/coda"
+PROMPT = r"^/ # "
+
+
+def put(image, source, path, mode=0o100755):
+    """Put the file `source` at `path` of the ext4 image, in place of what is there."""
+    folder, name = path.rsplit("/", 1)
+    script = f'cd "{folder}"\nrm "{name}"\nwrite "{source}" "{name}"\nsif "{name}" mode 0{mode:o}\n'
+    subprocess.run(["debugfs", "-w", "-f", "-", image], input=script, text=True, check=True,
+                   capture_output=True)
+
+
+@pytest.fixture(autouse=True)
+def _needs():
+    need_programs("qemu-system-x86_64", "debugfs", "e2fsck")
+    from conftest import need
+    need((BUILD / "disk/disk.img").exists() and (BUILD / "sample-systemd/root.img").exists(),
+         "the boot disk and the samples ('make check-boot' builds them)")
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """A boot disk of the test's own."""
+    return own_copy(BUILD / "disk/disk.img", tmp_path / "disk.img")
+
+
+@pytest.fixture
+def boot(tmp_path):
+    """Start a machine with the sample of `init`: boot("systemd", "kernel words", nets=...)."""
+    machines = []
+
+    def start(init="busybox", append="", **settings):
+        root = BUILD / f"sample-{init}/root.img" if init else None
+        machine = Machine(tmp_path / f"vm{len(machines)}", root=root,
+                          append=f"{SAMPLE if init else ''} {append}", **settings)
+        machines.append(machine)
+        return machine.start()
+
+    yield start
+    for machine in machines:
+        machine.__exit__()
+        print(f"--- console of the machine, {machine.work}/console\n{machine.text[-4000:]}")

@@ -1,0 +1,114 @@
+"""Boots that meet a fault: each names its reason within seconds and offers a way on."""
+
+import os
+import re
+import subprocess
+import time
+
+import pytest
+from boot.conftest import PROMPT, put
+from machine import DEAD_NET
+
+pytestmark = pytest.mark.boot
+
+
+def stopped_at(machine, step, status, timeout=90):
+    """Wait for init's rescue banner of `step`; its reason."""
+    machine.expect(rf"the boot stopped at '{step}', exit status {status}$", timeout)
+    return machine.expect(r"reason:  (.+)")[1]
+
+
+def test_journal_is_replayed_and_the_boot_goes_on(boot, disk):
+    first = boot(append="coda.break=coda-venus-start", disk=disk, keep=True)
+    first.expect(PROMPT)
+    # Written, and cut off before the journal is empty again.
+    first.send("echo kept >/var/lib/coda/kept; sync; echo written")
+    first.expect("^written")
+    first.process.kill()
+    first.process.wait()
+    state = subprocess.run(["dumpe2fs", "-h", disk], capture_output=True, text=True).stdout
+    assert "needs_recovery" in state
+    second = boot(append="coda.break=coda-venus-start", disk=disk, keep=True)
+    second.expect("coda-fsck-root: done")
+    second.expect(PROMPT)
+    second.send("cat /var/lib/coda/kept")
+    second.expect("^kept")
+
+
+def test_small_damage_is_repaired_and_the_boot_goes_on(boot, disk):
+    damage(disk, "ssv free_blocks_count 7\nssv state 0\n")
+    machine = boot(disk=disk, keep=True)
+    machine.wait()
+    assert machine.proof()["root_fstype"] == ["coda"]
+    check = subprocess.run(["e2fsck", "-fn", disk], capture_output=True, text=True)
+    assert check.returncode == 0 or "recovering journal" in check.stdout + check.stderr, check.stdout
+
+
+def test_damage_beyond_preen_is_repaired_by_hand_and_the_boot_resumes(boot, disk):
+    # Two files that claim the same block: e2fsck -p gives up, e2fsck -y clones it.
+    damage(disk, "sif /usr/sbin/coda-report-boot block[0] 1\n")
+    blocks = subprocess.run(["debugfs", "-R", "blocks /usr/sbin/init", disk], capture_output=True, text=True)
+    first = blocks.stdout.split()[0]
+    source = disk.parent / "a"
+    source.write_bytes(b"x" * 4096)
+    damage(disk, f"write {source} /victim\nsif /victim flags 0\nsif /victim block[0] {first}\nssv state 2\n")
+    machine = boot(append="fsck.mode=force", disk=disk, keep=True)
+    reason = stopped_at(machine, "coda-fsck-root", 4)
+    assert "vda" in reason
+    machine.expect(PROMPT)
+    machine.send("e2fsck -fy /dev/vda >/dev/null; echo repaired $?; exit")
+    machine.expect(r"^repaired \d")
+    machine.wait()
+    assert machine.proof()["root_fstype"] == ["coda"]
+
+
+def damage(disk, script):
+    subprocess.run(["debugfs", "-w", "-f", "-", disk], input=script, text=True, check=True,
+                   capture_output=True)
+
+
+def test_no_dhcp_server_is_said_per_link_in_time(boot):
+    machine = boot(append="coda.netup.dhcp-timeout=3", nets=DEAD_NET)
+    machine.expect("coda-netup \\.\\.\\.")
+    before = time.monotonic()
+    reason = stopped_at(machine, "coda-netup", 99)
+    assert time.monotonic() - before < 30
+    assert "coda-netup" in reason
+    assert re.search(r"coda-netup: .*(eth0|enp0s\d|ens\d).*DHCP", machine.text), machine.text
+
+
+def test_venus_that_exits_at_once(boot):
+    machine = boot(append="coda.venus=false")
+    assert "false" in stopped_at(machine, "coda-venus-start", 111)
+
+
+def test_venus_that_hangs(boot, disk, tmp_path):
+    script = tmp_path / "hang"
+    script.write_text("#!/bin/sh\necho 'hang: waiting for nothing'\nsleep 1000\n")
+    put(disk, script, "/usr/local/sbin/hang")
+    machine = boot(append="coda.venus=hang coda.venus-start.timeout=3", disk=disk)
+    stopped_at(machine, "coda-venus-start", 99)
+    assert "hang: waiting for nothing" in machine.text
+    machine.expect(PROMPT)
+    machine.send("pidof sleep || echo none is left")
+    machine.expect("^none is left")
+
+
+def test_new_root_that_is_not_there(boot):
+    machine = boot(append="coda.root=/coda/nowhere coda.wait-mount.timeout=4")
+    assert "/coda/nowhere" in stopped_at(machine, "coda-wait-mount", r"\d+")
+
+
+def test_init_that_is_not_there_put_right_by_hand(boot):
+    machine = boot(append="coda.wait-mount.timeout=4 coda.init=/sbin/my-init")
+    assert "/sbin/my-init" in stopped_at(machine, "coda-wait-mount", r"\d+")
+    machine.expect(PROMPT)
+    machine.send("ln -s ../bin/busybox /srv/coda/linuxroot/sbin/my-init; exit")
+    machine.expect("coda-wait-mount: done")
+
+
+def test_unattended_machine_powers_off_after_a_failure(boot):
+    machine = boot(append="coda.venus=false coda.onfail=poweroff coda.onfail-after=1")
+    machine.expect("poweroff in 1 s, as coda.onfail says")
+    assert machine.wait(60)
+    assert os.path.getsize(machine.marker_image) and not machine.marker_image.read_bytes().strip(b"\0")
