@@ -20,7 +20,7 @@ help: ## list the targets
 	@echo 'Variables: INIT=systemd|sysvinit|busybox BATCH=1 (boot), DESTDIR= PREFIX= (install)'
 
 boot: $(B)/packages $(B)/venv/done $(B)/disk/done $(B)/sample-$(INIT)/done ## boot the sample in a VM, up to its login prompt; BATCH=1 or no terminal: prove it
-	@$(PYTHON) tests/boot/try_boot.py
+	@$(OURS) $(PYTHON) tests/boot/try_boot.py
 
 test: $(B)/packages $(B)/venv/done $(B)/disk/done $(B)/samples ## everything: lint, contracts, unit, network and VM tests
 	$(MAKE) lint
@@ -36,7 +36,7 @@ check-boot: $(B)/packages $(B)/venv/done $(B)/disk/done $(B)/samples ## the VM t
 	CODA_TEST_STRICT=1 $(PYTEST) tests/boot
 
 bench: $(B)/packages $(B)/venv/done $(B)/disk/done $(B)/sample-systemd/done $(B)/sample-busybox/done ## measure; numbers go to build/bench.json
-	$(PYTHON) tests/bench/bench.py
+	@$(OURS) $(PYTHON) tests/bench/bench.py
 
 coverage: $(B)/packages $(B)/venv/done ## coverage of bin/, lib/ and etc/init by the contract, unit and network tests
 	sh tests/coverage $(PYTHON)

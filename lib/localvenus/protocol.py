@@ -17,9 +17,9 @@ LARGEST = 8552  # bytes of the largest upcall; a smaller buffer cuts messages si
     2, 3, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 18, 19, 20, 22, 23, 34, 37)
 FLUSH, ZAPFILE, ZAPDIR = 25, 27, 28
 
-OPEN_WRITE, OPEN_TRUNCATE = 0x02, 0x10
+OPEN_READ, OPEN_WRITE, OPEN_TRUNCATE = 0x01, 0x02, 0x10
 
-INTENT_WRITE = 2
+INTENT_MAP = 3
 # The two kinds that only say "finished": asynchronous, never to be answered, one for each
 # read(2) and write(2) without any limit. The loop compares these bytes before all else.
 INTENT_BYTES = pack("=I", INTENT)

@@ -5,7 +5,6 @@ ask us, and wait for ever. See fs/coda/upcall.c and fs/coda/psdev.c for the othe
 """
 
 import errno
-import fcntl
 import os
 import stat
 import time
@@ -30,8 +29,9 @@ from localvenus.protocol import (
     attributes,
     name_at,
 )
+from localvenus.repair import Mappings, Writing
 
-_REPAIRED = os.O_APPEND | os.O_SYNC | os.O_DSYNC
+_FOR_WRITING = protocol.OPEN_WRITE | protocol.OPEN_TRUNCATE
 _MOST_BLOCKS = 2 ** 31 - 1
 _UNKNOWN = errno.EOPNOTSUPP
 
@@ -39,18 +39,19 @@ _UNKNOWN = errno.EOPNOTSUPP
 class Server:
     """Answers the upcalls that arrive at a Coda device for one Tree.
 
-    `writers` has the fids that are open for writing: a list of how often, then descriptors.
+    `writers` has a repair.Writing for each fid that is open for writing.
     """
 
     def __init__(self, device, tree, semantics, proc, log):
         """`device`, `proc`: descriptors of the device and of /proc; `log`: called with a line."""
         self.device, self.tree, self.semantics, self.proc, self.log = device, tree, semantics, proc, log
         self.writers = {}
+        self.mappings = Mappings()
         self.gone = []  # fids the watcher saw removed, to be forgotten between two messages
         # What LOOKUP saw, for the GETATTR that always follows: good for the very next message
         # and no other, as any other may change it. The kernel numbers messages in order.
         self._fresh = (None, 0, None)
-        self._umbrella = {
+        self._methods = {
             protocol.ROOT: self.root,
             protocol.OPEN_BY_FD: self.open_by_fd,
             protocol.CLOSE: self.close,
@@ -90,7 +91,7 @@ class Server:
             self._forget_gone()
         if opcode == protocol.SIGNAL:
             return
-        method = self._umbrella.get(opcode)
+        method = self._methods.get(opcode)
         after = None
         try:
             if method is None:
@@ -137,6 +138,8 @@ class Server:
         """
         if os.fstat(node.fd).st_nlink == 0:
             node.removed = True
+            if node.fid not in self.writers:
+                self.mappings.drop(node.fid)
             if self.tree.stable or node.opens == 0:
                 self.tree.forget(node)
 
@@ -153,38 +156,31 @@ class Server:
             # The kernel reads a real directory by itself (coda_readdir, fs/coda/dir.c).
             fd = self.tree.open(node, os.O_RDONLY | os.O_DIRECTORY)
         elif node.format == stat.S_IFREG:
-            if message[36] & (protocol.OPEN_WRITE | protocol.OPEN_TRUNCATE):
+            flags = WORD.unpack_from(message, 36)[0]
+            if flags & _FOR_WRITING:
                 fd = self.tree.open(node, os.O_RDWR)
-                return FD_REPLY.pack(protocol.OPEN_BY_FD, unique, 0, fd), \
-                    lambda taken: self._opened_for_writing(fid, fd, taken)
+                return FD_REPLY.pack(protocol.OPEN_BY_FD, unique, 0, fd), lambda taken: (
+                    self._opened_for_writing(fid, fd, flags & protocol.OPEN_READ, taken))
             fd = self.tree.open(node, os.O_RDONLY)
         else:
             raise OSError(errno.ENXIO, "")
         # The kernel takes a reference of its own while the reply is written.
         return FD_REPLY.pack(protocol.OPEN_BY_FD, unique, 0, fd), lambda taken: os.close(fd)
 
-    def _opened_for_writing(self, fid, fd, taken):
-        if not taken:
+    def _opened_for_writing(self, fid, fd, readable, taken):
+        if taken:
+            self.writers.setdefault(fid, Writing()).opened(fd, readable)
+        else:
             os.close(fd)
-            return
-        entry = self.writers.setdefault(fid, [0])
-        entry[0] += 1
-        entry.append(fd)
 
     def close(self, message, unique, thread, uid):
-        fid = message[20:36]
-        if message[36] & (protocol.OPEN_WRITE | protocol.OPEN_TRUNCATE):
-            entry = self.writers.get(fid)
-            if entry:
-                entry[0] -= 1
-                if entry[0] == 0:
-                    for fd in entry[1:]:
-                        os.close(fd)
+        fid, flags = message[20:36], WORD.unpack_from(message, 36)[0]
+        if flags & _FOR_WRITING:
+            writing = self.writers.get(fid)
+            if writing is not None:
+                writing.closed(flags & protocol.OPEN_READ)
+                if not writing.opens:
                     del self.writers[fid]
-                else:
-                    self._repair(entry)
-                    if len(entry) > 1:
-                        os.close(entry.pop(1))
             # The kernel guessed size and times while it wrote.
             self.down(protocol.ZAPFILE, fid)
         node = self.tree.nodes.get(fid)
@@ -194,30 +190,20 @@ class Server:
                 self._release(node)
         return PLAIN.pack(protocol.CLOSE, unique, 0)
 
-    def _repair(self, entry):
-        """Make O_APPEND and O_SYNC true for what is open for writing.
-
-        coda_open() puts the flags into the container file after it was opened, and since
-        Linux 6.0 reads and writes look at a copy made at open (f_iocb_flags). Setting the
-        same flags again renews the copy; once done, our descriptor is not needed any more.
-        """
-        kept = [entry[0]]
-        for fd in entry[1:]:
-            flags = fcntl.fcntl(fd, fcntl.F_GETFL)
-            if flags & _REPAIRED:
-                fcntl.fcntl(fd, fcntl.F_SETFL, flags)
-                os.close(fd)
-            else:
-                kept.append(fd)
-        entry[:] = kept
-
     def intent(self, message, unique, thread, uid):
-        if message[44] == protocol.INTENT_WRITE or message[47] == protocol.INTENT_WRITE:
-            entry = self.writers.get(message[20:36])
-            if entry and len(entry) > 1:
-                self._repair(entry)
-        # Which means: do not ask again for this open file.
-        return PLAIN.pack(protocol.INTENT, unique, errno.EOPNOTSUPP)
+        fid = message[20:36]
+        result = errno.EOPNOTSUPP  # do not ask again for this open file
+        writing = self.writers.get(fid)
+        if writing is not None:
+            writing.renew_flags()
+            if writing.mappable:
+                if WORD.unpack_from(message, 44)[0] == protocol.INTENT_MAP:
+                    fd = self.tree.open(self.tree.node(fid), os.O_RDWR)
+                    self.mappings.add(fid, fd)
+                    os.close(fd)
+                else:
+                    result = 0  # do ask: a mapping may follow, and must be seen
+        return PLAIN.pack(protocol.INTENT, unique, result)
 
     def getattr(self, message, unique, thread, uid):
         fid = message[20:36]

@@ -8,8 +8,7 @@ import os
 from codaboot import cli
 
 LIBC = ctypes.CDLL(None)
-# linux/prctl.h
-SET_NAME, SET_MM, SET_MM_ARG_END = 15, 35, 9
+SET_NAME = 15  # linux/prctl.h
 
 
 class Place:
@@ -79,6 +78,8 @@ def stay(title, log, pid_file):
     out = log.open(os.O_WRONLY | os.O_CREAT | os.O_APPEND) if log else null
     for descriptor, source in ((0, null), (1, out), (2, out)):
         os.dup2(source, descriptor)
+    for source in {null, out}:
+        os.close(source)
     os.ftruncate(pid_file, 0)
     os.pwrite(pid_file, f"{os.getpid()}\n".encode(), 0)
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
@@ -94,10 +95,8 @@ def _entitle(title):
         fields = file.read().rpartition(b")")[2].split()
     # The first field after the name is number 3; arg_start and arg_end are 48 and 49.
     start, end = int(fields[45]), int(fields[46])
-    if start and end - start > len(title):
+    if start and end - start > len(title):  # else: nowhere to put it
         ctypes.memmove(start, title.ljust(end - start, b"\0"), end - start)
-        LIBC.prctl(SET_MM, ctypes.c_ulong(SET_MM_ARG_END), ctypes.c_ulong(start + len(title) + 1),
-                   ctypes.c_ulong(0), ctypes.c_ulong(0))
 
 
 def detach(work):

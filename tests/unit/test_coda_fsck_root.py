@@ -217,6 +217,17 @@ def test_a_long_check_says_how_far_it_is(run_command, fake, tmp_path):
     assert "/dev/vda1, pass 2: 80 of 100 (80%)" in done.stderr
 
 
+def test_the_real_e2fsck_tells_how_far_it_is(module, image, monkeypatch):
+    """In the words that progress() reads; the image is too small for it to be said by itself."""
+    seen = []
+    monkeypatch.setattr(module.say.Progress, "update", lambda bar, share: seen.append((bar.what, share)))
+    target = module.Target("/new", str(image), "disk", "ext4", None)
+    ended = list(module.check_all([(target, ["e2fsck", "-f", "-p", str(image)])]))
+    assert [(status, bool(output)) for _, _, status, output in ended] == [(0, True)]
+    assert seen and seen[-1] == (f"checking {image}, pass 5", 100)
+    assert [share for _, share in seen] == sorted(share for _, share in seen)
+
+
 def test_sigterm_ends_the_check_too(fake, tmp_path):
     mark = tmp_path / "pid"
     path = false_program(tmp_path / "bin", f'echo $$ > {mark}.new; mv {mark}.new {mark}; exec sleep 60')
@@ -322,7 +333,8 @@ def test_a_bad_damage_is_left_and_read_only(image, tmp_path):
 
 @pytest.mark.parametrize("damage, status, options", [(None, 0, " rw,"), (damage_lightly, 2, " ro,")])
 def test_the_root_itself(image, tmp_path, damage, status, options):
-    """As the first program of a machine: the image is /, read-only; no environment, no stdin."""
+    """As the first program of a machine: the image is /, read-only; no environment, no stdin,
+    SIGCHLD ignored."""
     import docopt
 
     if damage:
@@ -333,6 +345,7 @@ def test_the_root_itself(image, tmp_path, damage, status, options):
         attach "$1"; mount -o ro "$dev" "$2"; cd "$2"
         for d in usr lib lib64 proc dev sys etc; do mount --rbind /$d $d; done
         mount --bind "$TOP" top; mount --bind "$3" python
+        trap '' CHLD
         chroot . /usr/bin/env -i PYTHONPATH=/top/lib:/python /usr/bin/python3 /top/bin/coda-fsck-root <&-
         echo "status $?"; grep "$2 " /proc/mounts""",
         image, tmp_path / "mnt", os.path.dirname(os.path.dirname(docopt.__file__)))
@@ -393,6 +406,23 @@ def test_a_device_by_label_and_by_uuid(image, tmp_path):
         echo "status $?"; grep -c "$2/[ab] ext4 rw" /proc/mounts"""
     done = in_namespace(script, image, tmp_path, label)
     assert done.stdout == "status 0\n2\n", done
+
+
+def test_a_directory_behind_a_link_is_found_again(image, tmp_path):
+    (tmp_path / "link").symlink_to("mnt")
+    script = """
+        attach "$1"; coda "--also=$dev:$2/link"; coda "--also=$dev:$2/link"; echo "status $?"
+        umount "$2/mnt"; mount -o ro "$dev" "$2/mnt"; coda "$2/link/"; echo "status $?"
+        grep -c "$2/mnt ext. rw" /proc/mounts; grep -c "$2/mnt" /proc/mounts"""
+    done = in_namespace(script, image, tmp_path)
+    assert done.stdout == "status 0\nstatus 0\n1\n1\n", done
+
+
+def test_one_that_fails_does_not_stop_the_others(image, tmp_path):
+    script = """attach "$1"; coda --also=/dev/none:/none "--also=$dev:$2"; echo "status $?"; ls "$2" """
+    done = in_namespace(script, image, tmp_path / "mnt")
+    assert done.stdout.startswith("status 111\n") and "one\n" in done.stdout
+    assert "'/dev/none': it is not there" in done.stderr
 
 
 def test_another_mount_on_the_directory_is_an_error(image, tmp_path):

@@ -242,9 +242,10 @@ def test_a_root_behind_a_link_and_a_relative_one(new_root, tmp_path):
 
 
 def test_a_bare_environment_and_closed_input(new_root, image):
-    """As the first program of a machine: no PATH, nothing writable but the mounts."""
+    """As the first program of a machine: no PATH, SIGCHLD ignored, ROOT read-only."""
     done = in_namespace('''
         mount -o bind,ro "$1" "$1"
+        trap '' CHLD
         env -i PYTHONPATH="$PYTHONPATH" "$PYTHON" "$TOP/bin/coda-mount-dev" --image="$2" "$1" <&-
         echo "status $?"; grep -c "$1/dev" /proc/mounts''', new_root, image)
     assert done.stdout == "status 0\n3\n", done

@@ -6,7 +6,6 @@ import threading
 import time
 
 import pytest
-
 from codaboot import cli, wait
 
 
@@ -29,9 +28,9 @@ def place(tmp_path):
 
 @pytest.fixture
 def call(run_command, tmp_path, place):
-    def call(*args, root=place):
+    def call(*args, root=place, settle=0.2, timeout=1.5):
         return run_command("coda-wait-mount", f"--root={tmp_path}", f"--coda={tmp_path}/coda",
-                           "--settle=0.2", "--timeout=1.5", *args, root)
+                           f"--settle={settle}", f"--timeout={timeout}", *args, root)
     return call
 
 
@@ -103,7 +102,7 @@ def test_what_appears_while_waiting_is_seen(call, place, tmp_path):
     late = place.parent / "late"
     timer = threading.Timer(0.5, lambda: place.rename(late))
     timer.start()
-    done = call("--settle=5", "--timeout=20", root=late)
+    done = call(root=late, settle=5, timeout=20)
     timer.join()
     assert done.returncode == 0
     assert len(done.stderr.splitlines()) == 1

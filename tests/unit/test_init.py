@@ -14,6 +14,7 @@ import pytest
 from conftest import TOP, need
 
 STEPS = ["coda-fsck-root", "coda-netup", "coda-venus-start", "coda-wait-mount", "coda-mount-dev"]
+HANDOFF = "coda-handoff --rescue=/sbin/init --record=/run/coda/boot"
 SHELLS = ["dash", "busybox"]
 
 STEP = """#!/bin/sh
@@ -77,7 +78,7 @@ class Boot:
     def status(self, name, *numbers):
         (self.top / "status" / name).write_text("".join(f"{n}\n" for n in numbers))
 
-    def run(self, cmdline="", conf=""):
+    def run(self, cmdline="", conf="", arguments=()):
         """Run init to its exec; its events (one a line, as the steps saw them)."""
         with open(self.top / "proc/cmdline", "a") as file:
             file.write(f" {cmdline}\n")
@@ -89,7 +90,7 @@ class Boot:
             (self.top / "status" / name).touch()
         console = os.open(self.top / "dev/console", os.O_RDWR | os.O_NONBLOCK)
         trace = os.environ.get("CODA_INIT_TRACE")
-        shell = ["/bin/sh", *(["-x"] if trace else []), "/sbin/init"]
+        shell = ["/bin/sh", *(["-x"] if trace else []), "/sbin/init", *arguments]
         self.done = subprocess.run(["unshare", "-r", "chroot", self.top, *shell], timeout=30,
                                    stdin=subprocess.DEVNULL, capture_output=True, text=True,
                                    env={"PS4": "+init:$LINENO: ", "PATH": "/usr/sbin:/usr/bin"})
@@ -119,7 +120,7 @@ def calls(events, name):
 
 def test_all_steps_run_in_order_and_hand_over(boot):
     events = boot.run()
-    assert events[-1] == "coda-handoff /coda/linuxroot -- /sbin/init"
+    assert events[-1] == f"{HANDOFF} /coda/linuxroot -- /sbin/init"
     order = [event.split()[0] for event in events]
     for first, second in [("coda-fsck-root", "coda-venus-start"), ("coda-netup", "coda-wait-mount"),
                           ("coda-venus-start", "coda-wait-mount"), ("coda-wait-mount", "coda-mount-dev")]:
@@ -148,7 +149,7 @@ def test_a_failed_step_opens_a_shell_that_says_why_and_is_run_again(boot, name, 
     events = boot.run()
     assert events.count("shell") == 1
     assert len(calls(events, name)) == (3 if name == "coda-handoff" else 2)
-    assert events[-1].startswith("coda-handoff /coda")
+    assert events[-1].startswith(HANDOFF)
     assert f"the boot stopped at '{name}', exit status {status}" in boot.console
     assert f'reason:  {name}: cannot do "it": \\ reason' in boot.console
     assert f"log:     /run/coda/log/{name}" in boot.console
@@ -201,14 +202,15 @@ def test_settings_become_options_and_the_command_line_wins(boot):
         "coda-netup --timeout=20 --ip=10.0.0.2::10.0.0.1 --reuse-lease --link=eth* --link=eth1"]
     assert calls(events, "coda-fsck-root") == ["coda-fsck-root --repair=yes"]
     assert calls(events, "coda-venus-start") == ["coda-venus-start -- my-venus -d /srv"]
-    assert events[-1] == "coda-handoff --mode=chroot /coda/other -- /bin/init two"
+    assert events[-1] == "coda-handoff --mode=chroot " + HANDOFF.split(" ", 1)[1] + \
+        " /coda/other -- /bin/init two"
     assert boot.record()[-1]["argv"][-1] == "/bin/init two"
 
 
 def test_a_step_that_leaves_a_daemon_holding_its_output_does_not_hold_up_the_boot(boot):
     boot.program("coda-venus-start", "#!/bin/sh\n(exec /bin/busybox sleep 300) &\necho $! >/daemon\n")
     try:
-        assert boot.run()[-1].startswith("coda-handoff /coda")
+        assert boot.run()[-1].startswith(HANDOFF)
     finally:
         os.kill(int((boot.top / "daemon").read_text()), 9)
 
@@ -230,3 +232,13 @@ def test_a_step_may_say_much(boot):
     boot.run()
     assert (boot.top / "run/coda/log/coda-wait-mount").read_text().count("line") == 9
     assert "line 9" in boot.console
+
+
+def test_a_handoff_that_failed_comes_back_to_a_shell_and_the_chain_is_run_again(boot):
+    (boot.top / "run/coda/log").mkdir(parents=True)
+    events = boot.run(arguments=["126", "cannot run '/sbin/init': not executable"])
+    assert events[0] == "shell"
+    assert "the boot stopped at 'coda-handoff', exit status 126" in boot.console
+    assert "reason:  cannot run '/sbin/init': not executable" in boot.console
+    assert events[-1].startswith(HANDOFF)
+    assert calls(events, "coda-fsck-root")
