@@ -332,6 +332,10 @@ class Server:
                 self.semantics.entered(target, new)
             else:
                 self._release(replaced)
+        if node.format == stat.S_IFDIR:
+            # The kernel does not count the links of the parents right (coda_rename, fs/coda/dir.c).
+            self.down(protocol.ZAPFILE, source.fid)
+            self.down(protocol.ZAPFILE, target.fid)
         return PLAIN.pack(protocol.RENAME, unique, 0)
 
     def readlink(self, message, unique, thread, uid):

@@ -68,7 +68,7 @@ card() {
 dnsmasq_on() {
     name=$1
     shift
-    ip netns exec $name dnsmasq --keep-in-foreground --conf-file=/dev/null --port=0 --interface=lan \
+    ip netns exec $name dnsmasq --keep-in-foreground --log-facility=- --conf-file=/dev/null --port=0 --interface=lan \
         --bind-dynamic --leasefile-ro --pid-file= --no-ping --user=root "$@" 2>dnsmasq.$name &
     until grep -q 'DHCP, \|RTR-ADVERT\|router advert' dnsmasq.$name; do sleep 0.1; done
 }
@@ -396,7 +396,7 @@ def test_vlan():
         card c0
         ip -n c0 link add link lan name tagged type vlan id 5 || echo no vlan
         ip -n c0 address flush dev lan; ip -n c0 address add 10.9.0.1/24 dev tagged; ip -n c0 link set tagged up
-        ip netns exec c0 dnsmasq --keep-in-foreground --conf-file=/dev/null --port=0 --interface=tagged \\
+        ip netns exec c0 dnsmasq --keep-in-foreground --log-facility=- --conf-file=/dev/null --port=0 --interface=tagged \\
             --bind-dynamic --leasefile-ro --pid-file= --no-ping --user=root --dhcp-range=10.9.0.10,10.9.0.20,2m 2>log &
         until grep -q 'DHCP, ' log; do sleep 0.1; done
         coda-netup --link=c0.5 || echo failed $?

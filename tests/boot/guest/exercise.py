@@ -778,6 +778,9 @@ def run_names(top, seed, count):
         above = [rng.choice("def") for _ in range(rng.choice((0, 0, 1, 1, 2)))]
         return "/".join([top, *above, rng.choice(last if rng.random() < 0.9 else "abcdef")])
 
+    def within(path):
+        return path.removeprefix(top).encode()
+
     def remove_tree(path):
         for entry in os.listdir(path):
             whole = f"{path}/{entry}"
@@ -788,8 +791,8 @@ def run_names(top, seed, count):
         os.rmdir(path)
 
     acts = {
-        "create": lambda a, b: put(a, a.encode(), 0o600 + rng.randrange(64), os.O_EXCL),
-        "write": lambda a, b: put(a, b.encode()),
+        "create": lambda a, b: put(a, within(a), 0o600 + rng.randrange(64), os.O_EXCL),
+        "write": lambda a, b: put(a, within(b)),
         "mkdir": lambda a, b: os.mkdir(a, 0o700 + rng.randrange(64)),
         "mkdir again": lambda a, b: os.mkdir(b),
         "rename": lambda a, b: os.rename(a, b),
