@@ -59,7 +59,7 @@ def _import_lightly():
 _import_lightly()
 
 from pyroute2.dhcp import client as dhcp  # noqa: E402
-from pyroute2.dhcp import fsm, leases
+from pyroute2.dhcp import fsm, leases  # noqa: E402
 from pyroute2.dhcp.dhcp4msg import dhcp4msg  # noqa: E402
 from pyroute2.dhcp.dhcp4socket import AsyncDHCP4Socket  # noqa: E402
 from pyroute2.dhcp.hooks import Hook, Trigger  # noqa: E402

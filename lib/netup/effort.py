@@ -130,10 +130,18 @@ class Effort:
         except TimeoutError:
             self.far[link] = f"{NO_CARRIER} in {self.limits.carrier:g} s"
             raise NotUp from None
+        except OSError as error:
+            # A driver without its firmware, a card pulled out: the others may still do.
+            self.far[link] = f"cannot be brought up: {error.strerror}"
+            raise NotUp from None
         self.verbose(f"{link}: carrier")
         self.far[link] = "carrier"
         method = {"static": self.static, "dhcp": self.dhcp, "auto6": self.auto6, "link6": self.link6}
-        return await method[job.want.method](job, link)
+        try:
+            return await method[job.want.method](job, link)
+        except OSError as error:
+            self.far[link] = f"carrier, {error.strerror or error}"
+            raise NotUp from None
 
     def running(self, name):
         found = links.read(name)
@@ -159,7 +167,8 @@ class Effort:
             if not won:
                 await dialogue.stop()
         self.verbose(f"{link}: {granted.settings.address} from {granted.settings.server}")
-        return Outcome(job, link, plan.merge(job.want, granted.settings), dialogue, self.record(link, granted))
+        settings = plan.merge(job.want, granted.settings)
+        return Outcome(job, link, settings, dialogue, self.record(link, granted))
 
     def tell_refusals(self, dialogue, link):
         for text in dialogue.refusals:

@@ -53,12 +53,12 @@ def close_all(keep):
     os.closerange(last, os.sysconf("SC_OPEN_MAX"))
 
 
-def lock(place):
-    """Open the pid file and lock it: a descriptor, or None when a keeper holds it.
+def lock(place, create=os.O_CREAT):
+    """Open the pid file and lock it: a descriptor, or None when a keeper holds it. Raises OSError.
 
     A lock ends with its process, so that no pid in the file has to be believed.
     """
-    descriptor = place.open(os.O_RDWR | os.O_CREAT)
+    descriptor = place.open(os.O_RDWR | create)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

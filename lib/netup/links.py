@@ -15,7 +15,7 @@ from typing import NamedTuple
 from codaboot import facts
 
 GIFFLAGS, SIFFLAGS, GIFADDR, SIFHWADDR, GIFHWADDR = 0x8913, 0x8914, 0x8915, 0x8924, 0x8927
-ETHTOOL, GDRVINFO = 0x8946, 3
+ETHTOOL, GDRVINFO, GLINK = 0x8946, 3, 10
 UP, LOOPBACK, RUNNING = 0x1, 0x8, 0x40
 ETHERNET = 1
 # Links that lead nowhere by themselves; used only when asked for by name.
@@ -55,7 +55,21 @@ def read(name):
             return None
         raise
     return Link(name, ":".join(f"{byte:02x}" for byte in mac), driver(name), family == ETHERNET,
-                bool(flags & UP), bool(flags & UP and flags & RUNNING))
+                bool(flags & UP), bool(flags & UP and flags & RUNNING and carrier(name)))
+
+
+def carrier(name):
+    """What the driver says about the carrier; True when it does not tell.
+
+    Needed beside IFF_RUNNING, which is also set in the moment between the opening of a link
+    and the kernel's first look at its carrier (operstates.rst, IF_OPER_UNKNOWN).
+    """
+    value = array.array("I", (GLINK, 0))
+    try:
+        call(ETHTOOL, name, struct.pack("P", value.buffer_info()[0]))
+    except OSError:
+        return True
+    return bool(value[1])
 
 
 def driver(name):

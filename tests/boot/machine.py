@@ -118,13 +118,17 @@ class Machine:
         self.process.stdin.flush()
 
     def wait(self, timeout=240):
-        """Wait for power-off; True when it came by itself."""
-        try:
-            self.process.wait(timeout)
-        except subprocess.TimeoutExpired:
-            raise Gone(f"still on after {timeout} s; its last words:\n{self.text[-3000:]}") from None
+        """Wait for power-off. Raises Gone when init opens its rescue shell, or time is up."""
+        end = time.monotonic() + timeout
+        with self.changed:
+            while self.process.poll() is None:
+                if "==> the boot stopped at" in self.text[self.seen:]:
+                    self.changed.wait(2)  # for the rest of what it says
+                    raise Gone(f"the boot stopped: {self.text[-3000:]}")
+                if time.monotonic() > end:
+                    raise Gone(f"still on after {timeout} s; its last words:\n{self.text[-3000:]}")
+                self.changed.wait(1)
         self.reader.join()
-        return True
 
     def proof(self):
         """What the new root wrote to the marker disk, as lists by key. Raises Gone without the nonce."""

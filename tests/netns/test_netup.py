@@ -12,18 +12,20 @@ import subprocess
 import textwrap
 
 import pytest
+
 from conftest import environment, need_programs, need_root
 
 pytestmark = pytest.mark.netns
 
 # A DHCP server that says what it is told to: JSON with lease (seconds), address, options
 # {code: hex}, only (answer so many requests), junk (damaged packets before each answer).
-SERVER = '''
+SERVER = """
 import json, socket, sys
 told = json.loads(sys.argv[1])
 udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 udp.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
 udp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+udp.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"lan")
 udp.bind(("0.0.0.0", 67))
 options = {"54": "0a090001", "51": "%08x" % told.get("lease", 3600), "1": "ffffff00",
            "3": "0a090001", **told.get("options", {})}
@@ -50,7 +52,7 @@ while True:
             head + b"\\x35\\1\\2\\xff", answer[:44] + b"\\xff" * 300] if told.get("junk") else []
     for data in [*junk, answer]:
         udp.sendto(data, ("255.255.255.255", 68))
-'''
+"""
 
 PREAMBLE = r"""
 set -u
@@ -68,14 +70,14 @@ card() {
 dnsmasq_on() {
     name=$1
     shift
-    ip netns exec $name dnsmasq --keep-in-foreground --log-facility=- --conf-file=/dev/null --port=0 --interface=lan \
-        --bind-dynamic --leasefile-ro --pid-file= --no-ping --user=root "$@" 2>dnsmasq.$name &
-    until grep -q 'DHCP, \|RTR-ADVERT\|router advert' dnsmasq.$name; do sleep 0.1; done
+    ip netns exec $name dnsmasq --keep-in-foreground --log-facility=- --conf-file=/dev/null --port=0 \
+        --interface=lan --bind-dynamic --leasefile-ro --pid-file= --no-ping --user=root "$@" 2>dnsmasq.$name &
+    until grep -qs 'DHCP, \|router advert' dnsmasq.$name; do sleep 0.1; done
 }
 serve() {
     ip netns exec $1 /usr/bin/python3 server.py "$2" >said.$1 &
     server=$!
-    until grep -q ready said.$1; do sleep 0.05; done
+    until grep -qs ready said.$1; do sleep 0.05; done
 }
 lft() { ip -4 address show dev $1 | sed -n 's/.*valid_lft \([0-9]*\)sec.*/\1/p'; }
 """
@@ -85,12 +87,29 @@ def run(script, timeout=120):
     """Run a scenario; its result, with rc, out and err of the shell."""
     need_root()
     need_programs("ip", "unshare", "dnsmasq")
-    env = environment(LC_ALL="C", **{key: value for key, value in os.environ.items()
-                                     if key.startswith("COVERAGE_")})
+    env = environment(
+        LC_ALL="C", **{key: value for key, value in os.environ.items() if key.startswith("COVERAGE_")}
+    )
     return subprocess.run(
-        ["unshare", "--mount", "--net", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc",
-         "bash", "-c", PREAMBLE + textwrap.dedent(script)],
-        input=SERVER, capture_output=True, text=True, timeout=timeout, env=env)
+        [
+            "unshare",
+            "--mount",
+            "--net",
+            "--uts",
+            "--pid",
+            "--fork",
+            "--kill-child",
+            "--mount-proc",
+            "bash",
+            "-c",
+            PREAMBLE + textwrap.dedent(script),
+        ],
+        input=SERVER,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        env=env,
+    )
 
 
 def dhcp(**told):
@@ -210,20 +229,29 @@ def test_a_link_that_comes_late():
     assert "inet 10.9.0." in done.stdout and "failed" not in done.stdout
 
 
-@pytest.mark.parametrize("how", ["name", "mac", "driver"])
+LINKS = {"name": "c0", "mac": "02:00:00:00:00:0C", "driver": "veth"}
+
+
+@pytest.mark.parametrize("how", LINKS)
 def test_links_by(how):
     done = run(f"""
         card a0; card c0; ip link set c0 address 02:00:00:00:00:0c
         for i in a0 c0; do dnsmasq_on $i --dhcp-range=10.9.0.10,10.9.0.20,2m; done
-        coda-netup --link={dict(name='c0', mac='02:00:00:00:00:0C', driver='veth')[how]} || echo failed $?
+        coda-netup --link={LINKS[how]} || echo failed $?
         ip -4 -o address
     """)
     assert re.search(r"[ac]0 +inet" if how == "driver" else "c0 +inet", done.stdout)
     assert done.stderr == ""
 
 
-HOSTILE = {"15": b"x.org\nnameserver 6.6.6.6".hex(), "12": b"$(reboot)".hex(), "119": "c000", "26": "000a",
-           "6": "e0000001", "121": "18c0a807e0000001"}
+HOSTILE = {
+    "15": b"x.org\nnameserver 6.6.6.6".hex(),
+    "12": b"$(reboot)".hex(),
+    "119": "c000",
+    "26": "000a",
+    "6": "e0000001",
+    "121": "18c0a807e0000001",
+}
 
 
 def test_hostile_values_are_refused_by_name_and_reach_no_file():
@@ -235,8 +263,14 @@ def test_hostile_values_are_refused_by_name_and_reach_no_file():
         coda-netup --set-hostname || echo failed $?
         cat /run/coda/*; hostname; ip -4 route; ip link show c0
     """)
-    for kind in ("domain name 'x.org\\nnameserver 6.6.6.6'", "host name '$(reboot)'", "search list b'",
-                 "MTU 10", "name server '224.0.0.1'", "gateway to 192.168.7.0/24 '224.0.0.1'"):
+    for kind in (
+        "domain name 'x.org\\nnameserver 6.6.6.6'",
+        "host name '$(reboot)'",
+        "search list b'",
+        "MTU 10",
+        "name server '224.0.0.1'",
+        "gateway to 192.168.7.0/24 '224.0.0.1'",
+    ):
         assert f"c0: refused {kind}" in done.stderr, kind
     assert "from the DHCP server 10.9.0.1" in done.stderr
     assert "failed" not in done.stdout
@@ -247,11 +281,21 @@ def test_hostile_values_are_refused_by_name_and_reach_no_file():
     assert "default via 10.9.0.1" in done.stdout
 
 
-@pytest.mark.parametrize("told", [
-    {"address": "224.0.0.5"}, {"address": "127.0.0.1"}, {"address": "0.0.0.0"}, {"lease": 0},
-    {"options": {"54": "ffffffff"}}, {"options": {"51": "00"}}])
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"address": "224.0.0.5"},
+        {"address": "127.0.0.1"},
+        {"address": "0.0.0.0"},
+        {"lease": 0},
+        {"options": {"54": "ffffffff"}},
+        {"options": {"51": "00"}},
+    ],
+)
 def test_an_offer_that_cannot_be_used(told):
-    done = run(f"card c0; serve c0 {dhcp(**told)}; coda-netup --dhcp-timeout=1; echo status $?; ip -4 -o address")
+    done = run(
+        f"card c0; serve c0 {dhcp(**told)}; coda-netup --dhcp-timeout=1; echo status $?; ip -4 -o address"
+    )
     assert "status 99" in done.stdout
     assert "c0: refused " in done.stderr
     assert "c0    inet" not in done.stdout
@@ -299,8 +343,8 @@ def test_a_lease_of_60_seconds_is_renewed():
     need_programs("busybox")
     done = run("""
         card c0
-        printf 'start 10.9.0.10\\nend 10.9.0.20\\ninterface lan\\nlease_file %s\\noption lease 60\\nopt router 10.9.0.1\\n' \\
-            $work/udhcpd.leases >udhcpd.conf
+        for line in 'start 10.9.0.10' 'end 10.9.0.20' 'interface lan' 'option lease 60' \\
+            'opt router 10.9.0.1' "lease_file $work/udhcpd.leases"; do echo "$line"; done >udhcpd.conf
         touch udhcpd.leases
         ip netns exec c0 busybox udhcpd -f udhcpd.conf >udhcpd.log 2>&1 &
         sleep 1
@@ -351,13 +395,16 @@ LEASED = f"""
 
 
 def test_reuse_lease():
-    done = run(LEASED + """
+    done = run(
+        LEASED
+        + """
         sleep 2
         coda-netup --dhcp-timeout=1; echo without $?
         coda-netup --dhcp-timeout=1 --reuse-lease; echo with $?
         lft c0; ip route; cat /run/coda/resolv.conf
         ls /proc/$(cat /run/coda/netup.pid)/fd >/dev/null && echo kept
-    """)
+    """
+    )
     assert "without 99\nwith 0\n" in done.stdout
     assert 500 < int(done.stdout.split("with 0\n")[1].split()[0]) < 599
     assert "default via 10.9.0.1" in done.stdout and "kept" in done.stdout
@@ -365,27 +412,39 @@ def test_reuse_lease():
 
 
 def test_reused_lease_is_replaced_when_the_server_is_back():
-    done = run(LEASED + f"""
+    done = run(
+        LEASED
+        + f"""
         coda-netup --dhcp-timeout=1 --reuse-lease; echo with $?
         serve c0 {dhcp(address="10.9.0.88")}
         for i in $(seq 100); do ip -o -4 address show dev c0 | grep -q 10.9.0.88 && break; sleep 0.1; done
         ip -4 -o address show dev c0; ip route
-    """)
+    """
+    )
     assert "inet 10.9.0.88/24" in done.stdout and "10.9.0.77" not in done.stdout
 
 
-@pytest.mark.parametrize("change, reason", [
-    ("ip -n c0 address add 10.9.0.77/24 dev lan", "another machine has its address '10.9.0.77'"),
-    ("sed -i 's/\"boottime\": [0-9]*/\"boottime\": 1/; s/\"lease_time\": 600/\"lease_time\": 2/' /run/coda/lease",
-     "lease: it ran out"),
-    ("sed -i 's/\"boot_id\": \"/&x/; s/\"clock\": [0-9]*/\"clock\": 9999999999/' /run/coda/lease",
-     "its age is unknown"),
-    ("sed -i 's/10.9.0.77/224.0.0.1/' /run/coda/lease", "address '224.0.0.1'"),
-    ("echo '{' >/run/coda/lease", "not one of coda-netup"),
-    ("rm /run/coda/lease", "no '/run/coda/lease'"),
-])
+@pytest.mark.parametrize(
+    "change, reason",
+    [
+        ("ip -n c0 address add 10.9.0.77/24 dev lan", "another machine has its address '10.9.0.77'"),
+        (
+            """sed -i 's/"boottime": [0-9]*/"boottime": 1/; s/: 600/: 2/' /run/coda/lease""",
+            "lease: it ran out",
+        ),
+        (
+            'sed -i \'s/"boot_id": "/&x/; s/"clock": [0-9]*/"clock": 9999999999/\' /run/coda/lease',
+            "its age is unknown",
+        ),
+        ("sed -i 's/10.9.0.77/224.0.0.1/' /run/coda/lease", "address '224.0.0.1'"),
+        ("echo '{' >/run/coda/lease", "not one of coda-netup"),
+        ("rm /run/coda/lease", "no '/run/coda/lease'"),
+    ],
+)
 def test_a_lease_that_must_not_be_reused(change, reason):
-    done = run(LEASED + f"{change}\ncoda-netup --dhcp-timeout=1 --reuse-lease; echo with $?; ip -4 -o address")
+    done = run(
+        LEASED + f"{change}\ncoda-netup --dhcp-timeout=1 --reuse-lease; echo with $?; ip -4 -o address"
+    )
     assert "with 99" in done.stdout
     assert reason in done.stderr
     assert "c0    inet" not in done.stdout
@@ -394,11 +453,13 @@ def test_a_lease_that_must_not_be_reused(change, reason):
 def test_vlan():
     done = run("""
         card c0
-        ip -n c0 link add link lan name tagged type vlan id 5 || echo no vlan
-        ip -n c0 address flush dev lan; ip -n c0 address add 10.9.0.1/24 dev tagged; ip -n c0 link set tagged up
-        ip netns exec c0 dnsmasq --keep-in-foreground --log-facility=- --conf-file=/dev/null --port=0 --interface=tagged \\
-            --bind-dynamic --leasefile-ro --pid-file= --no-ping --user=root --dhcp-range=10.9.0.10,10.9.0.20,2m 2>log &
-        until grep -q 'DHCP, ' log; do sleep 0.1; done
+        ip -n c0 link set lan name card
+        ip -n c0 link add link card name lan type vlan id 5 2>/dev/null || { echo no vlan; exit; }
+        ip -n c0 address flush dev card
+        ip -n c0 address add 10.9.0.1/24 dev lan
+        ip -n c0 link set card up
+        ip -n c0 link set lan up
+        dnsmasq_on c0 --dhcp-range=10.9.0.10,10.9.0.20,2m
         coda-netup --link=c0.5 || echo failed $?
         ip -4 -o address; ip -d link show c0.5
         coda-netup --vlan=5 --link=c0 || echo failed $?
@@ -442,7 +503,8 @@ def test_ipv6_by_router_advertisement():
         card c0
         ip -n c0 address add 2001:db8:1::1/64 dev lan nodad
         dnsmasq_on c0 --dhcp-range=::,constructor:lan,ra-stateless,64,1h --enable-ra \\
-            '--dhcp-option=option6:dns-server,[2001:db8:1::1]' --dhcp-option=option6:domain-search,six.example.org
+            '--dhcp-option=option6:dns-server,[2001:db8:1::1]' \\
+            --dhcp-option=option6:domain-search,six.example.org
         SECONDS=0
         coda-netup --ip=auto6 || echo failed $?
         echo took $SECONDS

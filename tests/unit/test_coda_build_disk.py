@@ -8,64 +8,67 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from bootdisk import disk, image, kernel
 from conftest import COMMANDS, TOP, need, need_programs
 
 DONOR = TOP / "build/donor"
 
 
-def test_needs_are_read_without_running_the_command(module):
+def test_needs_are_read_without_running_the_command():
     text = 'raise SystemExit("run!")\nNEEDS = ("prog:a", "module:b")\n'
-    assert module.needs_of(text) == ("prog:a", "module:b")
-    assert module.needs_of("X = 1\n") == ()
+    assert disk.needs_of(text) == ("prog:a", "module:b")
+    assert disk.needs_of("X = 1\n") == ()
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_declares_its_needs(module, name):
-    needs = module.needs_of((TOP / "bin" / name).read_text())
+def test_every_command_declares_its_needs(name):
+    needs = disk.needs_of((TOP / "bin" / name).read_text())
     assert all(need.partition(":")[0] in ("prog", "module", "python", "file") for need in needs)
 
 
-def test_lists_lose_comments_and_blanks(module):
-    assert module.parse_list("# x\n\n/a/b  # why\n-/c\n") == ["/a/b", "-/c"]
+def test_lists_lose_comments_and_blanks():
+    assert disk.parse_list("# x\n\n/a/b  # why\n-/c\n") == ["/a/b", "-/c"]
 
 
 @pytest.mark.parametrize("path, place", [
     ("/bin/sh", "/usr/bin/sh"), ("/lib64/ld.so", "/usr/lib64/ld.so"), ("/etc/x", "/etc/x"),
     ("/usr/bin/../lib/y", "/usr/lib/y"), ("//sbin/z", "/usr/sbin/z")])
-def test_paths_are_merged_into_usr(module, path, place):
-    assert module.canonical(path) == place
+def test_paths_are_merged_into_usr(path, place):
+    assert disk.canonical(path) == place
 
 
-def test_modules_come_after_what_they_depend_on(module):
-    table = module.parse_dep("a/x-y.ko: b/mid.ko c/low.ko\nb/mid.ko: c/low.ko\nc/low.ko:\n")
-    assert module.module_paths(table, ["x_y"]) == (["c/low.ko", "b/mid.ko", "a/x-y.ko"], [])
-    assert module.module_paths(table, ["x-y", "none"])[1] == ["none"]
+def test_modules_come_after_what_they_depend_on():
+    table = kernel.parse_dep("a/x-y.ko: b/mid.ko c/low.ko\nb/mid.ko: c/low.ko\nc/low.ko:\n")
+    assert kernel.module_paths(table, ["x_y"]) == (["c/low.ko", "b/mid.ko", "a/x-y.ko"], [])
+    assert kernel.module_paths(table, ["x-y", "none"])[1] == ["none"]
 
 
-def test_cpio_is_read_by_cpio(module, tmp_path):
+def test_cpio_is_read_by_cpio(tmp_path):
     need_programs("busybox")
-    archive = module.newc([("a", 0o40755, b""), ("a/b", 0o100755, b"hello"), ("l", 0o120777, b"a/b")])
+    archive = image.newc([("a", 0o40755, b""), ("a/b", 0o100755, b"hello"), ("l", 0o120777, b"a/b")])
     subprocess.run(["busybox", "cpio", "-id"], input=archive, cwd=tmp_path, check=True, capture_output=True)
     assert (tmp_path / "a/b").read_bytes() == b"hello"
     assert os.access(tmp_path / "a/b", os.X_OK)
     assert os.readlink(tmp_path / "l") == "a/b"
 
 
-def test_image_holds_what_it_was_told(module, tmp_path):
+def test_image_holds_what_it_was_told(tmp_path):
     need_programs("mke2fs", "debugfs", "e2fsck")
     (tmp_path / "file").write_text("content")
     entries = {
-        "/dir": module.Entry("dir", "", 0o700, "p"),
-        "/dir/a b": module.Entry("file", str(tmp_path / "file"), 0o640, "p"),
-        "/link": module.Entry("link", "dir/a b", 0, "p")}
-    image = tmp_path / "image"
-    module.write_image(entries, str(image), str(tmp_path), "label", 1 << 20)
-    stat = subprocess.run(["debugfs", "-R", 'stat "/dir/a b"', image], capture_output=True, text=True).stdout
+        "/dir": disk.Entry("dir", "", 0o700, "p"),
+        "/dir/a b": disk.Entry("file", str(tmp_path / "file"), 0o640, "p"),
+        "/link": disk.Entry("link", "dir/a b", 0, "p")}
+    written = tmp_path / "image"
+    image.write_image(entries, str(written), str(tmp_path), "label", 1 << 20)
+
+    def debugfs(request):
+        return subprocess.run(["debugfs", "-R", request, written], capture_output=True, text=True).stdout
+
+    stat = debugfs('stat "/dir/a b"')
     assert "Mode:  0640" in stat and "User:     0" in stat and "Size: 7" in stat
-    assert "Mode:  0700" in subprocess.run(["debugfs", "-R", "stat /dir", image], capture_output=True,
-                                           text=True).stdout
-    shown = subprocess.run(["debugfs", "-R", 'cat "/dir/a b"', image], capture_output=True, text=True).stdout
-    assert shown == "content"
+    assert "Mode:  0700" in debugfs("stat /dir")
+    assert debugfs('cat "/dir/a b"') == "content"
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +93,7 @@ def test_same_input_gives_the_same_bytes_and_less_than_64_mib(run_command, tree,
     total = float(done.stdout.splitlines()[-1].split()[0])
     assert total < 64
     assert subprocess.run(["e2fsck", "-fn", tmp_path / "one/disk.img"], capture_output=True).returncode == 0
-    assert b"init" in gzip.decompress((tmp_path / "one/initrd.img").read_bytes())[:4096]
+    assert b"initrd - reach the boot disk" in gzip.decompress((tmp_path / "one/initrd.img").read_bytes())
 
 
 def test_what_is_not_there_is_named_and_nothing_is_written(run_command, tree, tmp_path):
@@ -118,14 +121,14 @@ def test_wrong_arguments(run_command, tree, tmp_path, args, said):
 def test_an_empty_tree_is_refused(run_command, tmp_path):
     done = build(run_command, tmp_path, tmp_path / "out")
     assert done.returncode == 100
-    assert "cannot find busybox" in done.stderr
+    assert "cannot choose kernel" in done.stderr
 
 
-def test_links_are_followed_inside_the_tree_only(module, tmp_path):
+def test_links_are_followed_inside_the_tree_only(tmp_path):
     (tmp_path / "real").mkdir()
     (tmp_path / "real/x").touch()
     (tmp_path / "abs").symlink_to("/real")
     (tmp_path / "out").symlink_to("/../../../../etc")
-    disk = module.Disk(str(tmp_path))
-    assert Path(disk.find("/abs/x")) == tmp_path / "real/x"
-    assert disk.find("/out/passwd") is None
+    found = disk.Disk(str(tmp_path))
+    assert Path(found.find("/abs/x")) == tmp_path / "real/x"
+    assert found.find("/out/passwd") is None

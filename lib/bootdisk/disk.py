@@ -1,0 +1,172 @@
+"""What goes on the boot disk, collected from a Debian tree."""
+
+import ast
+import fnmatch
+import glob
+import os
+from typing import NamedTuple
+
+from codaboot import cli, facts
+
+TOP = ("bin", "sbin", "lib", "lib64")  # merged into /usr, as Debian has it
+
+
+class Entry(NamedTuple):
+    """One object on the disk. `kind` is dir, file or link; `source` a path, or a target."""
+
+    kind: str
+    source: str
+    mode: int
+    part: str
+
+
+def needs_of(source):
+    """The NEEDS tuple in the text of a command, without running it."""
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "NEEDS":
+            return ast.literal_eval(node.value)
+    return ()
+
+
+def parse_list(text):
+    """The lines of a disk.d file, without comments and blanks."""
+    lines = (line.split("#", 1)[0].strip() for line in text.splitlines())
+    return [line for line in lines if line]
+
+
+def canonical(path):
+    """The place of `path` on the disk, where /bin and its like are links into /usr."""
+    path = os.path.normpath("/" + path.lstrip("/"))
+    return "/usr" + path if path.split("/")[1] in TOP else path
+
+
+class Disk:
+    """The entries of the disk while they are collected from the tree `source`."""
+
+    def __init__(self, source):
+        self.source = source
+        self.entries = {"/usr": Entry("dir", "", 0o755, "base")}
+        for top in TOP:
+            self.entries["/usr/" + top] = Entry("dir", "", 0o755, "base")
+            self.entries["/" + top] = Entry("link", "usr/" + top, 0, "base")
+
+    def find(self, path):
+        """The real path of `path` in the tree, links followed inside it, or None."""
+        here, left, hops = "/", [w for w in path.split("/") if w], 0
+        while left:
+            word = left.pop(0)
+            step = os.path.normpath(os.path.join(here, word))
+            full = facts.under(self.source, step)
+            if os.path.islink(full) and (hops := hops + 1) < 40:
+                target = os.readlink(full)
+                here = "/" if target.startswith("/") else here
+                left = [w for w in target.split("/") if w] + left
+            else:
+                here = step
+        full = facts.under(self.source, here)
+        return full if os.path.exists(full) else None
+
+    def put(self, path, entry):
+        path = canonical(path)
+        parent = os.path.dirname(path)
+        if parent != "/" and parent not in self.entries:
+            self.put(parent, Entry("dir", "", 0o755, entry.part))
+        self.entries[path] = entry
+
+    def file(self, path, source, part, mode=None):
+        """The file `source` at `path`, with the libraries it is linked against."""
+        if canonical(path) in self.entries:
+            return
+        if mode is None:
+            mode = 0o755 if os.access(source, os.X_OK) else 0o644
+        self.put(path, Entry("file", source, mode, part))
+        for library in self.libraries(source):
+            self.file(*library, part)
+
+    def tree(self, path, source, part):
+        """A file or a directory with all in it."""
+        if not os.path.isdir(source):
+            return self.file(path, source, part)
+        self.put(path, Entry("dir", "", 0o755, part))
+        for name in sorted(os.listdir(source)):
+            inside = os.path.join(source, name)
+            if name == "__pycache__" or name.endswith((".pyc", ".egg-info")):
+                continue
+            if os.path.islink(inside):
+                self.put(f"{path}/{name}", Entry("link", os.readlink(inside), 0, part))
+            else:
+                self.tree(f"{path}/{name}", inside, part)
+
+    def libraries(self, source):
+        """(path on the disk, path in the tree) of what the ELF file `source` needs."""
+        with open(source, "rb") as file:
+            if file.read(4) != b"\x7fELF":
+                return
+            from elftools.elf.dynamic import DynamicSection
+            from elftools.elf.elffile import ELFFile
+            from elftools.elf.segments import InterpSegment
+
+            elf = ELFFile(file)
+            interpreters = [s.get_interp_name() for s in elf.iter_segments() if isinstance(s, InterpSegment)]
+            dynamic = [s for s in elf.iter_sections() if isinstance(s, DynamicSection)]
+            names = [tag.needed for s in dynamic for tag in s.iter_tags("DT_NEEDED")]
+            triplet = {"EM_X86_64": "x86_64", "EM_AARCH64": "aarch64"}.get(elf["e_machine"], "")
+        places = [f"/usr/lib/{triplet}-linux-gnu", f"/lib/{triplet}-linux-gnu", "/usr/lib", "/lib64", "/lib"]
+        for path in interpreters:
+            found = self.find(path)
+            if not found:
+                raise cli.UsageError(f"cannot find '{path}', which '{source}' needs")
+            yield path, found
+        for name in names:
+            for place in places:
+                found = self.find(f"{place}/{name}")
+                if found:
+                    # ld.so looks in /usr/lib/TRIPLET whatever the tree's own layout was.
+                    yield f"{'/usr/lib64' if name.startswith('ld-linux') else places[0]}/{name}", found
+                    break
+            else:
+                raise cli.UsageError(f"cannot find the library '{name}', which '{source}' needs")
+
+    def program(self, name, applets, part):
+        """The program `name`: busybox if it has it (kmod, say, is 5 MiB), else the tree's."""
+        if name in applets:
+            return
+        for place in ("/usr/sbin", "/usr/bin", "/sbin", "/bin"):
+            found = self.find(f"{place}/{name}")
+            if found:
+                return self.file(f"/usr/sbin/{name}", found, part)
+        raise cli.UsageError(f"cannot find the program '{name}' in '{self.source}'")
+
+    def list(self, text, part):
+        """The lines of a .files list; see coda-build-disk(8) for their form."""
+        rules = parse_list(text)
+        refused = [rule[1:] for rule in rules if rule.startswith("-")]
+        for rule in rules:
+            if rule.startswith("-"):
+                continue
+            path, _, target = rule.partition(" -> ")
+            if target:
+                self.put(path, Entry("link", target, 0, part))
+                continue
+            path, _, mode = path.partition(" ")
+            if path.endswith("/"):
+                self.put(path, Entry("dir", "", int(mode or "755", 8), part))
+                continue
+            found = sorted(glob.glob(facts.under(self.source, path), recursive=True))
+            if not found:
+                raise cli.UsageError(f"cannot find '{path}' in '{self.source}'")
+            for source in found:
+                inside = "/" + os.path.relpath(source, self.source)
+                if os.path.isdir(source) or any(fnmatch.fnmatch(inside, r) for r in refused):
+                    continue
+                if os.path.islink(source):
+                    source = self.find(inside)
+                self.file(inside, source, part)
+
+
+def read(path):
+    try:
+        with open(path) as file:
+            return file.read()
+    except OSError as error:
+        raise cli.UsageError(f"cannot read '{path}': {error.strerror}") from None
