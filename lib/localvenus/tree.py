@@ -55,7 +55,7 @@ class Handles:
         """`root` is any open directory in it (not O_PATH). Raises OSError where handles do not work."""
         self._root = root
         self._buffer = ctypes.create_string_buffer(_HANDLE_HEAD.size + _HANDLE_ROOM)
-        self._mount_id = ctypes.c_int()
+        self._mount_id = ctypes.byref(ctypes.c_int())
         self.kind, body = self._read(root)
         self.layout = LAYOUTS.get((self.kind, len(body)))
         if self.layout is None:
@@ -69,10 +69,10 @@ class Handles:
 
     def _read(self, fd):
         _HANDLE_HEAD.pack_into(self._buffer, 0, _HANDLE_ROOM, 0)
-        if _libc.name_to_handle_at(fd, b"", self._buffer, ctypes.byref(self._mount_id), _AT_EMPTY_PATH):
+        if _libc.name_to_handle_at(fd, b"", self._buffer, self._mount_id, _AT_EMPTY_PATH):
             _fail()
         size, kind = _HANDLE_HEAD.unpack_from(self._buffer)
-        return kind, self._buffer.raw[8:8 + size]
+        return kind, self._buffer[8:8 + size]
 
     def fid(self, kind, body):
         """The fid for a handle; None when it is of another sort than the directory's."""
@@ -158,15 +158,10 @@ class Tree:
 
     def child(self, parent, name):
         """(Node, os.stat_result) of the entry `name` of a directory. Raises OSError."""
-        st = os.stat(name, dir_fd=parent.fd, follow_symlinks=False)
-        # A node holds its inode, so the number cannot have been given to another file.
-        node = self._by_inode.get(st.st_ino)
-        if node is None:
-            fd = os.open(name, _PATH, dir_fd=parent.fd)
-            st = os.fstat(fd)
-            node = self._enter(fd, st)
-        elif st.st_dev != self.device:
-            raise OSError(errno.EREMOTE, os.strerror(errno.EREMOTE))
+        # Open first and look then: the kernel keeps names, and mostly asks for new ones.
+        fd = os.open(name, _PATH, dir_fd=parent.fd)
+        st = os.fstat(fd)
+        node = self._enter(fd, st)
         node.used = True
         node.parent = parent.fid
         return node, st
@@ -179,6 +174,7 @@ class Tree:
         try:
             if st.st_dev != self.device:
                 raise OSError(errno.EREMOTE, os.strerror(errno.EREMOTE))
+            # A node holds its inode, so the number cannot have been given to another file.
             node = self._by_inode.get(st.st_ino)
             if node is not None:
                 os.close(fd)

@@ -1,4 +1,4 @@
-"""pyroute2, brought in quickly, and its DHCP client made to stand what the wire brings.
+"""pyroute2's DHCP client, made to stand what the wire brings.
 
 Import this module only where pyroute2 is really needed: the first import of it here takes
 longer than all the rest of coda-netup.
@@ -12,60 +12,18 @@ import os
 import random
 import socket
 import struct
-import sys
 import time
-import types
+
+from pyroute2.dhcp import client as dhcp
+from pyroute2.dhcp import fsm, leases
+from pyroute2.dhcp.dhcp4msg import dhcp4msg
+from pyroute2.dhcp.dhcp4socket import AsyncDHCP4Socket
+from pyroute2.dhcp.hooks import Hook, Trigger
+from pyroute2.dhcp.messages import ReceivedDHCPMessage
+from pyroute2.iproute.linux import AsyncIPRoute
+from pyroute2.netlink.exceptions import NetlinkError
 
 from netup import values, wire
-
-
-class _Stub(types.ModuleType):
-    """A module in which every name is an empty class."""
-
-    def __getattr__(self, name):
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return type(name, (), {})
-
-
-def _import_lightly():
-    """Import pyroute2's parts for links and DHCP without the rest of it.
-
-    `import pyroute2` loads every netlink family it knows (its issue 1404), and asyncio loads
-    TLS. An empty parent package and four stubs avoid two thirds of that time.
-    """
-    import importlib.util
-
-    spec = importlib.util.find_spec("pyroute2")
-    if spec is None:
-        raise ModuleNotFoundError("No module named 'pyroute2'", name="pyroute2")
-    parent = types.ModuleType("pyroute2")
-    parent.__path__, parent.__spec__ = list(spec.submodule_search_locations), spec
-    stubs = {name: _Stub(name) for name in (
-        "unittest", "pyroute2.iproute.ipmock", "pyroute2.netlink.rtnl.tcmsg")}
-    for name, module in {"pyroute2": parent, **stubs}.items():
-        sys.modules.setdefault(name, module)
-    try:
-        import pyroute2.dhcp.client
-        import pyroute2.iproute.linux  # noqa: F401
-    except (ImportError, AttributeError, TypeError):
-        # Another version, built otherwise: take it as it is.
-        for name in [name for name in sys.modules if name == "unittest" or name.startswith("pyroute2")]:
-            del sys.modules[name]
-        import pyroute2.dhcp.client
-        import pyroute2.iproute.linux  # noqa: F401
-
-
-_import_lightly()
-
-from pyroute2.dhcp import client as dhcp  # noqa: E402
-from pyroute2.dhcp import fsm, leases  # noqa: E402
-from pyroute2.dhcp.dhcp4msg import dhcp4msg  # noqa: E402
-from pyroute2.dhcp.dhcp4socket import AsyncDHCP4Socket  # noqa: E402
-from pyroute2.dhcp.hooks import Hook, Trigger  # noqa: E402
-from pyroute2.dhcp.messages import ReceivedDHCPMessage  # noqa: E402
-from pyroute2.iproute.linux import AsyncIPRoute  # noqa: E402
-from pyroute2.netlink.exceptions import NetlinkError  # noqa: E402
 
 # The time of day may jump while a lease runs: the client must not measure by it.
 dhcp.time = time.monotonic

@@ -11,7 +11,7 @@ import socket
 import time
 from typing import NamedTuple
 
-from codaboot import cli, facts, say
+from codaboot import cli, facts, run, say
 
 from netup import arp, client, keeper, lease, links, plan, values, watch, wire
 
@@ -124,6 +124,7 @@ class Effort:
             async with asyncio.timeout_at(self.start + self.limits.carrier):
                 await self.watch.until(lambda: self.running(name))
                 if vlan:
+                    self.load_vlans()
                     await self.apply([plan.vlan_on(name, vlan)])
                     links.prepare(job.want, link, self.args["--root"])
                     await self.watch.until(lambda: self.running(link))
@@ -142,6 +143,13 @@ class Effort:
         except OSError as error:
             self.far[link] = f"carrier, {error.strerror or error}"
             raise NotUp from None
+
+    def load_vlans(self):
+        """Load 8021q: the kernel's own call for it has a fixed path, which may not be there."""
+        if not os.path.exists(facts.under(self.args["--root"], "/proc/net/vlan")):
+            # It may be built in under another name; if not, making the VLAN fails and says so.
+            with contextlib.suppress(cli.Failure):
+                run.program(["modprobe", "8021q"], timeout=self.limits.carrier)
 
     def running(self, name):
         found = links.read(name)

@@ -112,6 +112,16 @@ def test_the_parent_says_why_it_is_not_mounted(daemon):
     assert daemon(lambda *args: args[-1]("cannot mount '/coda': no")) == (1, "cannot mount '/coda': no")
 
 
+def test_a_file_that_cannot_be_written_is_a_reason(daemon, module, monkeypatch, tmp_path):
+    taken_away = []
+    monkeypatch.setattr(module, "unmount", lambda target: os.write(2, f"unmounts {target}; ".encode()))
+    for option in ("--log", "--pid-file"):
+        status, said = daemon(lambda *args: args[-1](None), f"{option}={tmp_path}/none/file")
+        assert status == 1 and f"cannot write '{tmp_path}/none/file': No such file" in said
+        taken_away.append("unmounts" in said)
+    assert taken_away == [True, True]
+
+
 def test_a_daemon_that_dies_is_noticed(daemon):
     status, said = daemon(lambda *args: os._exit(9))
     assert status == 1 and "the daemon ended at once" in said
