@@ -61,11 +61,10 @@ def test_damage_beyond_preen_is_repaired_by_hand_and_the_boot_resumes(boot, tmp_
                    extra=["-drive", f"file={cache},format=raw,if=virtio"])
     assert "/dev/vdd" in stopped_at(machine, "coda-fsck-root", 4)
     machine.expect(PROMPT)
-    machine.send("e2fsck -fy /dev/vdd >/dev/null; echo repaired $?; exit")
-    machine.expect(r"^repaired 1")
+    machine.send("e2fsck -fy /dev/vdd >/dev/null; exit")
+    machine.expect("coda-fsck-root: done")
     machine.wait()
     assert machine.proof()["root_fstype"] == ["coda"]
-    assert subprocess.run(["e2fsck", "-fn", cache], capture_output=True).returncode == 0
 
 
 def damage(disk, script):
@@ -80,12 +79,16 @@ def test_no_dhcp_server_is_said_per_link_in_time(boot):
     reason = stopped_at(machine, "coda-netup", 99)
     assert time.monotonic() - before < 30
     assert "coda-netup" in reason
-    assert re.search(r"coda-netup: .*(eth0|enp0s\d|ens\d).*DHCP", machine.text), machine.text
+    assert re.search(r"coda-netup: eth0: carrier, \d requests sent, no answer in 3 s", machine.text)
 
 
-def test_venus_that_exits_at_once(boot):
-    machine = boot(append="coda.venus=false")
-    assert "false" in stopped_at(machine, "coda-venus-start", 111)
+def test_venus_that_exits_at_once(boot, disk, tmp_path):
+    script = tmp_path / "quits"
+    script.write_text("#!/bin/sh\necho 'quits: out of sorts'\nexit 1\n")
+    put(disk, script, "/usr/local/sbin/quits")
+    machine = boot(append="coda.venus=quits", disk=disk)
+    assert "exit status 1" in stopped_at(machine, "coda-venus-start", 111)
+    assert "quits: out of sorts" in machine.text
 
 
 def test_venus_that_hangs(boot, disk, tmp_path):
@@ -114,7 +117,7 @@ def test_init_that_is_not_there_put_right_by_hand(boot):
 
 
 def test_unattended_machine_powers_off_after_a_failure(boot):
-    machine = boot(append="coda.venus=false coda.onfail=poweroff coda.onfail-after=1")
+    machine = boot(append="coda.venus=nothing coda.onfail=poweroff coda.onfail-after=1")
     machine.expect("poweroff in 1 s, as coda.onfail says")
     machine.seen = len(machine.text)
     machine.wait(60)
