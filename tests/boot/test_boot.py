@@ -43,7 +43,7 @@ def test_chroot_and_device_image_of_1998(boot, disk, tmp_path, run_command):
     image = tmp_path / "dev.img"
     # Numbers of virtio disks are given at run time; on this machine always these.
     table = tmp_path / "table"
-    table.write_text("vdc b 660 root disk 254:32\n")
+    table.write_text("vdc b 660 0 6 254:32\n")
     made = run_command("coda-make-dev", f"--table={table}", image)
     assert made.returncode == 0, made.stderr
     put(disk, image, "/var/lib/coda/dev.img", 0o100644)

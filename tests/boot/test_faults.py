@@ -15,7 +15,7 @@ pytestmark = pytest.mark.boot
 def stopped_at(machine, step, status, timeout=90):
     """Wait for init's rescue banner of `step`; its reason."""
     machine.expect(rf"the boot stopped at '{step}', exit status {status}$", timeout)
-    return machine.expect(r"reason:  (.+)")[1]
+    return machine.expect(r"reason:  (.+)\n")[1]
 
 
 def test_journal_is_replayed_and_the_boot_goes_on(boot, disk):

@@ -56,7 +56,7 @@ def test_a_file_system_exercise_gives_the_same_as_on_ext4(shell):
 def test_what_coda_refuses_is_refused_and_what_is_lost_can_be_taken_up(shell):
     run = shell("coda")
     for line, said in [
-            ("mkfifo /coda/f", "I/O error"), ("mknod /coda/n c 1 3", "I/O error"),
+            ("mkfifo /coda/f", "Input/output error"), ("mknod /coda/n c 1 3", "Input/output error"),
             ("touch /coda/x; chmod 4755 /coda/x", "Operation not permitted"),
             ("mkdir /coda/d; ln /coda/x /coda/d/y", "link"),
             ("chown -h 1 /coda/linuxroot/bin", "Invalid argument")]:

@@ -8,7 +8,6 @@ import struct
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from netup import arp, lease, links, plan, spec, values, wire
 
 MAC = "02:00:00:00:00:0c"
