@@ -52,7 +52,7 @@ def test_chroot_and_device_image_of_1998(boot, disk, tmp_path, run_command):
     machine.wait()
     proof = machine.proof()
     assert proof["root_fstype"] == ["coda"]
-    assert proof["pid1"] == ["init /bin/busybox"]
+    assert proof["pid1"] == ["init /usr/bin/busybox"]
     mounts = {line.split()[4]: line.split(" - ")[1].split()[0] for line in proof["mountinfo"]}
     assert mounts["/dev"] == "ext2" or mounts["/dev"] == "ext4"
     assert mounts["/tmp"] == "tmpfs"

@@ -1,7 +1,5 @@
 """The local venus under the kernel's own Coda file system, in the boot disk's world."""
 
-import re
-
 import pytest
 from boot.conftest import PROMPT, put
 from conftest import TOP
@@ -79,9 +77,9 @@ def test_what_coda_refuses_is_refused_and_what_is_lost_can_be_taken_up(shell):
                " cat /coda/behind; stat -c %s /coda/log")[1] == "new\n13"
 
     # Killed: no hang, an error; taken up again with the same files open.
-    pid = run("pidof -o 1 python3 @coda-local-venus; grep -l @coda-local-venus /proc/[0-9]*/cmdline")[1]
-    number = re.search(r"/proc/(\d+)/cmdline", pid)[1]
-    run(f"exec 8</coda/log; kill -9 {number}")
+    number = run("for p in /proc/[0-9]*; do case $(tr '\\0' ' ' <$p/cmdline) in"
+                 " @*coda-local-venus*) echo ${p#/proc/} ;; esac; done")[1]
+    run(f"exec 8</coda/log; kill -9 {int(number)}")
     assert run("ls /coda/linuxroot/usr/share/never-seen")[0] != 0
     status, text = run("coda-local-venus --reattach /srv/coda; cat <&8; ls -d /coda/linuxroot/usr/share")
     assert status == 0 and "/coda/linuxroot/usr/share" in text, text
