@@ -109,6 +109,7 @@ def test_what_is_not_there_is_named_and_nothing_is_written(run_command, tree, tm
 @pytest.mark.parametrize("args, said", [
     (["--add=/nowhere:/x"], "cannot use --add='/nowhere:/x'"),
     (["--add=/etc:relative"], "cannot use --add='/etc:relative'"),
+    (["--venus=/nowhere/venus"], "cannot use --venus='/nowhere/venus'"),
     (["--kernel=9.9"], "cannot choose kernel '9.9'"),
     (["--spare=much"], "cannot use --spare='much'")])
 def test_wrong_arguments(run_command, tree, tmp_path, args, said):

@@ -193,6 +193,12 @@ def test_break_stops_before_the_step(boot):
     assert last < events.index("coda-mount-dev /coda/linuxroot")
 
 
+def test_break_before_the_handoff_stops_once(boot):
+    events = boot.run("coda.break=handoff")
+    assert events.count("shell") == 1
+    assert events.index("shell") == len(events) - 2
+
+
 def test_settings_become_options_and_the_command_line_wins(boot):
     events = boot.run(
         "coda.netup.timeout=20 coda.fsck-root.mode= coda.root=/coda/other ip=10.0.0.2::10.0.0.1"
