@@ -122,3 +122,12 @@ def test_dhcp_with_classless_routes_over_a_real_wire(boot, tmp_path):
     assert ("00000000", "01004D0A") in routes
     assert ("0037A8C0", "02004D0A") in routes
     assert not any(gateway == "63004D0A" for _, gateway in routes)  # option 121 wins over option 3
+
+
+def test_static_address_on_a_vlan(boot):
+    """Here, as many a test machine's own kernel has no VLANs; the boot disk's loads 8021q for it."""
+    machine = boot(append="ip=10.9.0.2::10.9.0.1:255.255.255.0::eth0.5:none")
+    machine.wait()
+    routes = {tuple(line.split()[:3]) for line in machine.proof()["route"][1:]}
+    assert ("eth0.5", "0000090A", "00000000") in routes
+    assert ("eth0.5", "00000000", "0100090A") in routes

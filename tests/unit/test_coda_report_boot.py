@@ -92,3 +92,35 @@ def test_tick_distance_is_round(module):
     assert module.tick_step(9) == 1.0
     assert module.tick_step(0.1) == pytest.approx(0.02)
     assert module.tick_step(100) == 20
+
+
+def test_a_rehearsal_is_no_first_try(module):
+    def line(start, *argv):
+        return json.dumps({"name": "h", "start": start, "end": start + 1, "status": 0, "argv": ["h", *argv]})
+
+    lines = line(1, "--dry-run", "/r"), line(2, "/r", "--", "-n"), line(3, "/r")
+    steps, _ = module.parse_record("\n".join(lines))
+    assert [module.label(step) for step in steps] == ["h --dry-run", "h", "h #2"]
+    assert [step["name"] for step in module.as_json(module.summarise(steps))["steps"]] == ["h"] * 3
+
+
+def test_a_reason_does_not_repeat_the_name(module):
+    steps, _ = module.parse_record(json.dumps({"name": "h", "start": 1, "end": 2, "status": 111,
+                                               "reason": "h: cannot do 'x': no h: left"}))
+    assert steps[0].reason == "cannot do 'x': no h: left"
+
+
+@pytest.mark.parametrize("end", [1.001, 1.5, 10.0, 300.0])
+def test_no_bar_and_no_time_leaves_the_picture(module, end):
+    """Rows that begin late and are short are where a label has no room to the right."""
+    record = [{"name": "init", "start": 1, "end": 1, "status": 0},
+              {"name": "long", "start": 1, "end": end, "status": 0},
+              {"name": "last", "start": end, "end": end, "status": 99}]
+    boot = module.summarise(module.parse_record("\n".join(map(json.dumps, record)))[0])
+    tree = ElementTree.fromstring(module.as_svg(boot))
+    for node in tree.iter("{http://www.w3.org/2000/svg}rect"):
+        assert 0 <= float(node.get("x")) <= float(node.get("x")) + float(node.get("width")) <= module.WIDTH
+    for node in tree.iter("{http://www.w3.org/2000/svg}text"):
+        width = 7.2 * len(node.text) if "halo" in node.get("class") else 0
+        x = float(node.get("x")) - (width if node.get("text-anchor") == "end" else 0)
+        assert 0 <= x <= x + width <= module.WIDTH
