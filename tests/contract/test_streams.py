@@ -5,7 +5,7 @@ import sys
 
 import pytest
 from codaboot import VERSION
-from conftest import COMMANDS, TOP, environment
+from conftest import COMMANDS, TOP, environment, need
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -62,8 +62,7 @@ def test_help_on_a_read_only_root_without_tmp(name):
               f" && exec {sys.executable} {TOP}/bin/{name} --help")
     done = subprocess.run(["unshare", "-rm", "sh", "-c", script], capture_output=True, text=True,
                           env=environment())
-    if "unshare" in done.stderr or "mount:" in done.stderr:
-        pytest.skip(f"no user namespaces: {done.stderr.strip()}")
+    need("unshare" not in done.stderr and "mount:" not in done.stderr, f"user namespaces: {done.stderr}")
     assert (done.returncode, done.stderr) == (0, "")
 
 
