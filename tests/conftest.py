@@ -59,6 +59,16 @@ def need_programs(*programs):
         need(shutil.which(program, path=path), f"the program '{program}'")
 
 
+def unshare(*namespaces):
+    """The words that run a command in `namespaces`: as root plainly, else in a user namespace.
+
+    Fails or skips where that is forbidden, as user namespaces are in a chroot.
+    """
+    words = ["unshare", *namespaces, *(["-r"] if os.geteuid() else [])]
+    need(subprocess.run([*words, "true"], capture_output=True).returncode == 0, "namespaces")
+    return words
+
+
 @pytest.fixture
 def run_command():
     return command

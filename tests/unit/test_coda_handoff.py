@@ -233,7 +233,8 @@ def test_handoff(new, tmp_path, mode):
     assert said[:5] == ["pid 1", "[x  y]", "[--help]", "[--]", "[]"]
     env = dict(line.split("=", 1) for line in said[5:9])
     assert env == {"PATH": env["PATH"], "HOME": "/", "TERM": "vt220", "A": "b c"}
-    assert [line.split()[1].strip("0") for line in said[9:12]] == ["", "", ""]
+    # 32 and 33 are the C library's own; make leaves them ignored, and only it could undo that.
+    assert [int(line.split()[1], 16) & ~0x180000000 for line in said[9:12]] == [0, 0, 0]
     rest = said[12:]
     # 10, if any, is the script that the shell reads.
     assert [line for line in rest if line.isdigit() and line != "10"] == ["0", "1", "2"]

@@ -11,7 +11,7 @@ import shutil
 import subprocess
 
 import pytest
-from conftest import TOP, need
+from conftest import TOP, need, unshare
 
 STEPS = ["coda-fsck-root", "coda-netup", "coda-venus-start", "coda-wait-mount", "coda-mount-dev"]
 HANDOFF = "coda-handoff --rescue=/sbin/init --record=/run/coda/boot"
@@ -92,7 +92,7 @@ class Boot:
         console = os.open(self.top / "dev/console", os.O_RDWR | os.O_NONBLOCK)
         trace = os.environ.get("CODA_INIT_TRACE")
         shell = ["/bin/sh", *(["-x"] if trace else []), "/sbin/init", *arguments]
-        self.done = subprocess.run(["unshare", "-r", "chroot", self.top, *shell], timeout=30,
+        self.done = subprocess.run([*unshare("-m"), "chroot", self.top, *shell], timeout=30,
                                    stdin=subprocess.DEVNULL, capture_output=True, text=True,
                                    env={"PS4": "+init:$LINENO: ", "PATH": "/usr/sbin:/usr/bin"})
         if trace:
@@ -111,7 +111,6 @@ class Boot:
 def boot(request, tmp_path):
     need(shutil.which(request.param), request.param)
     need(shutil.which("busybox"), "busybox")
-    need(subprocess.run(["unshare", "-r", "true"], capture_output=True).returncode == 0, "user namespaces")
     return Boot(tmp_path, request.param)
 
 

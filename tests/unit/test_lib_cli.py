@@ -72,7 +72,8 @@ def test_perform_prints_in_a_dry_run_and_acts_otherwise(capsys):
 
 
 def ends(body, **settings):
-    """A process whose main() has `body`, run by cli.run."""
+    """A process whose main() has `body`, run by cli.run. In the background, SIGINT would be ignored."""
+    settings.setdefault("preexec_fn", lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     code = f"import os, signal, sys\nfrom codaboot import cli\ndef main():\n    {body}\ncli.run(main)\n"
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment(),
                           **settings)

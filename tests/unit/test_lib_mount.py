@@ -6,7 +6,7 @@ import sys
 
 import pytest
 from codaboot import mount
-from conftest import environment, need
+from conftest import environment, unshare
 
 SCRIPT = """
 import os
@@ -28,8 +28,7 @@ mount.umount("/mnt/b"); mount.umount("/mnt/a"); mount.umount("/mnt", mount.DETAC
 
 
 def test_mount_bind_remount_and_umount():
-    need(subprocess.run(["unshare", "-rm", "true"], capture_output=True).returncode == 0, "user namespaces")
-    done = subprocess.run(["unshare", "-rm", sys.executable, "-c", SCRIPT], capture_output=True, text=True,
+    done = subprocess.run([*unshare("-m"), sys.executable, "-c", SCRIPT], capture_output=True, text=True,
                           env=environment())
     assert done.stdout == "['f']\nRead-only file system\n", done.stderr
 

@@ -2,11 +2,12 @@
 
 import os
 import subprocess
+import sys
 import time
 
 import pytest
 from codaboot import cli, wait
-from conftest import need
+from conftest import environment, unshare
 
 
 def test_deadline():
@@ -52,11 +53,7 @@ def test_a_change_of_the_mount_table_is_an_event():
               "child = subprocess.Popen(['sh', '-c', 'sleep 0.2; mount -t tmpfs none /mnt; sleep 5'])\n"
               "began = time.monotonic(); seen = wait.mounts_changed(f, wait.Deadline(4))\n"
               "print(quiet, seen, time.monotonic() - began < 3); child.kill()")
-    import sys
-
-    from conftest import environment
-    need(subprocess.run(["unshare", "-rm", "true"], capture_output=True).returncode == 0, "user namespaces")
-    done = subprocess.run(["unshare", "-rm", sys.executable, "-c", script], capture_output=True, text=True,
+    done = subprocess.run([*unshare("-m"), sys.executable, "-c", script], capture_output=True, text=True,
                           env=environment())
     assert done.stdout == "False True True\n", done.stderr
 
