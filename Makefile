@@ -3,6 +3,7 @@
 INIT   ?= systemd
 PREFIX ?= /usr
 SUITE  ?= bookworm
+TESTS  ?= tests/contract tests/unit tests/netns
 export INIT
 
 B      := build
@@ -39,7 +40,7 @@ bench: $(B)/packages $(B)/venv/done $(B)/disk/done $(B)/sample-systemd/done $(B)
 	@$(OURS) $(PYTHON) tests/bench/bench.py
 
 coverage: $(B)/packages $(B)/venv/done ## coverage of bin/, lib/ and etc/init by the contract, unit and network tests
-	sh tests/coverage $(PYTHON)
+	sh tests/coverage $(PYTHON) $(TESTS)
 
 lint: $(B)/packages $(B)/venv/done ## ruff, shellcheck
 	$(PYTHON) -m ruff check --quiet --config tests/ruff.toml lib tests setup.py bin/coda-*
