@@ -52,19 +52,10 @@ class Disk:
 
     def find(self, path):
         """The real path of `path` in the tree, links followed inside it, or None."""
-        here, left, hops = "/", [w for w in path.split("/") if w], 0
-        while left:
-            word = left.pop(0)
-            step = os.path.normpath(os.path.join(here, word))
-            full = facts.under(self.source, step)
-            if os.path.islink(full) and (hops := hops + 1) < 40:
-                target = os.readlink(full)
-                here = "/" if target.startswith("/") else here
-                left = [w for w in target.split("/") if w] + left
-            else:
-                here = step
-        full = facts.under(self.source, here)
-        return full if os.path.exists(full) else None
+        try:
+            return facts.inside(self.source, path)
+        except OSError:
+            return None
 
     def put(self, path, entry):
         path = canonical(path)
