@@ -4,7 +4,7 @@ import re
 from glob import glob
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 VERSION = re.search(r'VERSION = "(.+)"', Path("lib/codaboot/__init__.py").read_text())[1]
 
@@ -15,7 +15,7 @@ setup(
     license="MIT",
     python_requires=">=3.11",
     package_dir={"": "lib"},
-    packages=["bootdisk", "codaboot", "localvenus", "netup"],
+    packages=find_packages("lib"),
     scripts=sorted(glob("bin/coda-*")),
     install_requires=["docopt-ng>=0.9,<0.10", "sh>=2.2,<3", "pyroute2>=0.9.5,<0.10"],
 )
