@@ -4,8 +4,8 @@ The exit statuses are a contract with init and with whoever replaces a step;
 coda-boot(7) has the table.
 """
 
+import _signal as signal  # signal itself loads enum, which takes as long as Python's own start
 import os
-import signal
 import sys
 
 from codaboot import VERSION, say
@@ -49,17 +49,19 @@ def parse(doc, argv=None, options_first=False):
     option never changes the meaning of an old script, and what is wrong is named.
     Raises UsageError.
     """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if (args := _plain(doc, argv, options_first)) is not None:
+        return args
     from docopt import DocoptExit, docopt, parse_options
 
-    argv = list(sys.argv[1:] if argv is None else argv)
     name = doc.split(None, 1)[0]
-    known = {option.longer for option in parse_options(doc)}
-    known |= {option.short for option in parse_options(doc)}
+    known = {name for option in parse_options(doc) for name in (option.longer, option.short)}
     for word in argv:
         if word == "--" or (options_first and not word.startswith("-")):
             break
         option = word.split("=", 1)[0] if word.startswith("--") else word[:2]
-        if word.startswith("-") and word != "-" and option not in known and not _is_number(word):
+        is_number = word[1:].replace(".", "", 1).isdigit()
+        if word.startswith("-") and word != "-" and option not in known and not is_number:
             raise UsageError(f"unknown option '{option}'", f"try '{name} --help'")
     try:
         return docopt(doc, argv, version=f"{name} {VERSION}", options_first=options_first)
@@ -69,8 +71,46 @@ def parse(doc, argv=None, options_first=False):
         raise UsageError(f"cannot make sense of '{given}'", f"usage: {usage}") from None
 
 
-def _is_number(word):
-    return word[1:].replace(".", "", 1).isdigit()
+def _plain(doc, argv, options_first):
+    """docopt's answer to an `argv` of the plain form that init writes; None: ask docopt.
+
+    docopt is the authority, and its import takes longer than all else a step does. Plain are
+    long options, each with its value after '=', and the operands of the first usage.
+    """
+    usage, _, rest = doc.partition("\nUsage:\n")[2].partition("\n")
+    words, args, operands, once = usage.split()[2:], {}, [], {"--help", "--version"}
+    for row in rest.partition("\nOptions:\n  -")[2].partition("\n\n")[0].split("\n  -"):
+        names, _, text = row.partition("  ")
+        name, takes_value, _ = ("--" + names.split()[-1].lstrip("-")).partition("=")
+        args[name] = (text.partition("[default: ")[2].partition("]")[0] or None) if takes_value else False
+    for word in words:
+        name = word.strip("[.]").partition("=")[0]
+        args[name] = [] if "..." in word else False if name == "--" else None
+    for number, word in enumerate(argv):
+        name, equals, value = word.partition("=")
+        if word == "--" or options_first and not word.startswith("-"):
+            operands += argv[number:]
+            break
+        if not word.startswith("-"):
+            operands.append(word)
+        elif name in once or name not in args or bool(equals) == (args[name] is False):
+            return None
+        elif isinstance(args[name], list):
+            args[name].append(value)
+        else:
+            args[name] = value if equals else True
+            once.add(name)
+    for name, word in [(word.strip("[.]"), word) for word in words if "=" not in word]:
+        if name == "--":
+            args[name] = operands[:1] == ["--"]
+            del operands[:args[name]]
+        elif "..." in word:
+            args[name], operands = operands, []
+        elif operands:
+            args[name] = operands.pop(0)
+        elif not word.startswith("["):
+            return None
+    return None if operands else args
 
 
 def number(args, option, unit="seconds", least=0.0, whole=False):

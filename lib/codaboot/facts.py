@@ -2,20 +2,14 @@
 
 import errno
 import os
-import re
-from typing import NamedTuple
 
 
-class Mount(NamedTuple):
+class Mount:
     """One line of mountinfo (proc_pid_mountinfo(5)). `device` is "MAJOR:MINOR"."""
 
-    device: str
-    subtree: str
-    target: str
-    options: frozenset
-    fstype: str
-    source: str
-    super_options: frozenset
+    def __init__(self, device, subtree, target, options, fstype, source, super_options):
+        self.device, self.subtree, self.target, self.options = device, subtree, target, options
+        self.fstype, self.source, self.super_options = fstype, source, super_options
 
 
 def parse_mountinfo(text):
@@ -32,6 +26,9 @@ def parse_mountinfo(text):
 
 def _unescape(text):
     """The kernel writes space, tab, newline and backslash as three octal digits."""
+    if "\\" not in text:
+        return text
+    import re
     return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), text)
 
 

@@ -6,31 +6,26 @@ a clean disk. `tool` is sh, for the administrator's machine, where programs are 
 """
 
 import os
-import shlex
-import shutil
-import signal
-from typing import NamedTuple
 
-from codaboot import cli
+from codaboot import cli, say
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-class Result(NamedTuple):
+class Result:
     """How a program ended: its exit status, and what it wrote (text)."""
 
-    status: int
-    out: str
-    err: str
+    def __init__(self, status, out, err):
+        self.status, self.out, self.err = status, out, err
 
 
 def find(program):
     """The path of `program`, whatever PATH says. Raises Failure (127)."""
-    path = shutil.which(program, path=os.environ.get("PATH") or PATH)
-    path = path or shutil.which(program, path=PATH)
-    if not path:
-        raise cli.Failure(f"cannot find '{program}'", f"looked in {PATH}", code=cli.NOT_FOUND)
-    return path
+    folders = f"{os.environ.get('PATH', '')}:{PATH}".split(":")
+    for path in [program] if "/" in program else [f"{folder}/{program}" for folder in folders if folder]:
+        if os.path.isfile(path) and os.access(path, os.X_OK):
+            return path
+    raise cli.Failure(f"cannot find '{program}'", f"looked in {PATH}", code=cli.NOT_FOUND)
 
 
 def environment():
@@ -52,20 +47,21 @@ def program(argv, timeout=None, stdin=None, ok=(0,)):
             argv, input=stdin or "", capture_output=True, text=True, errors="replace",
             timeout=timeout, env=environment(), cwd="/")
     except subprocess.TimeoutExpired:
-        raise cli.TimedOut(f"cannot finish '{shlex.join(argv)}': no end after {timeout:.0f} s") from None
+        raise cli.TimedOut(f"cannot finish '{say.words(argv)}': no end after {timeout:.0f} s") from None
     return judge(argv, done.returncode, done.stdout, done.stderr, ok)
 
 
 def judge(argv, status, out="", err="", ok=(0,)):
     """The Result of a program that ended with `status` (-n: by signal n). Raises Failure."""
     if status < 0:
-        reason, code = f"killed by {signal.Signals(-status).name}", 128 - status
+        from signal import Signals
+        reason, code = f"killed by {Signals(-status).name}", 128 - status
     elif ok is None or status in ok:
         return Result(status, out, err)
     else:
         last = (err.strip() or out.strip()).splitlines()[-1:]
         reason, code = ": ".join([f"exit status {status}", *last]), cli.REFUSED
-    raise cli.Failure(f"cannot run '{shlex.join(argv)}': {reason}", code=code)
+    raise cli.Failure(f"cannot run '{say.words(argv)}': {reason}", code=code)
 
 
 def tool(program, **settings):

@@ -19,6 +19,13 @@ def line(text):
         pass
 
 
+def words(argv):
+    """`argv` as a command line that can be pasted: shlex.join, which would import re."""
+    plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_@%+=:,./-"
+    return " ".join(word if word.strip(plain) == "" != word else
+                    "'" + word.replace("'", "'\"'\"'") + "'" for word in argv)
+
+
 class Progress:
     """How far a long piece of work is: a bar on a terminal, else a line every few seconds.
 

@@ -8,13 +8,18 @@ import subprocess
 import pytest
 from codaboot import cli, facts
 
-MOUNTED = facts.Mount("0:44", "/", "/coda", frozenset(), "coda", "coda", frozenset())
+
+def mount(fstype):
+    return facts.Mount("0:44", "/", "/coda", frozenset(), fstype, "coda", frozenset())
+
+
+MOUNTED = mount("coda")
 
 
 def test_it_mounts_where_no_coda_is(module):
     assert module.decide(None, False, "/coda") is True
     assert module.decide(None, True, "/coda") is True
-    assert module.decide(MOUNTED._replace(fstype="ext4"), False, "/coda") is True
+    assert module.decide(mount("ext4"), False, "/coda") is True
 
 
 def test_a_coda_mount_is_only_taken_over_when_told_so(module):

@@ -22,19 +22,21 @@ def test_devtmpfs_is_what_is_mounted_unless_told(module):
 
 def test_an_image_comes_through_a_loop_device(module):
     first = module.wishes("/new", "/dev.img", None)[0]
-    assert first[:3] == ("/dev.img", "/new/dev", "ext4")
+    assert (first.source, first.target, first.fstype) == ("/dev.img", "/new/dev", "ext4")
     # Never nodev: its nodes would be dead.
     assert first.options == "loop,nosuid,noexec,noatime"
 
 
 @pytest.mark.parametrize("tmp", ["1", "64M", "1g", "512k", "10%"])
 def test_a_size_is_a_tmpfs(module, tmp):
-    assert module.wishes("/new", None, tmp)[-1] == (
-        "tmp", "/new/tmp", "tmpfs", f"nosuid,nodev,mode=1777,size={tmp}")
+    assert vars(module.wishes("/new", None, tmp)[-1]) == {
+        "source": "tmp", "target": "/new/tmp", "fstype": "tmpfs",
+        "options": f"nosuid,nodev,mode=1777,size={tmp}"}
 
 
 def test_a_path_is_a_device(module):
-    assert module.wishes("/new", None, "/dev/vdb")[-1] == ("/dev/vdb", "/new/tmp", "auto", "nosuid,nodev")
+    assert vars(module.wishes("/new", None, "/dev/vdb")[-1]) == {
+        "source": "/dev/vdb", "target": "/new/tmp", "fstype": "auto", "options": "nosuid,nodev"}
 
 
 @pytest.mark.parametrize("tmp", ["0", "M", "64T", "64M,mode=0", "vdb", "-1", "10%%"])

@@ -6,7 +6,10 @@ import sys
 
 import pytest
 from codaboot import cli
-from conftest import environment
+from conftest import COMMANDS, TOP, environment, load
+from docopt import DocoptExit, docopt, parse_options
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 DOC = """coda-x - do it
 
@@ -43,6 +46,55 @@ def test_what_is_wrong_is_named(argv, said):
 def test_after_two_dashes_nothing_is_an_option():
     doc = DOC.replace("FILE\n", "[--] FILE\n")
     assert cli.parse(doc, ["--", "--dry"])["FILE"] == "--dry"
+
+
+GRAMMARS = {name: (load(name).__doc__, "options_first=True" in (TOP / "bin" / name).read_text())
+            for name in COMMANDS}
+
+
+def by_docopt(doc, argv, options_first):
+    """docopt's answer; None where it ends with help, version or a usage error."""
+    try:
+        return docopt(doc, list(argv), default_help=False, options_first=options_first)
+    except DocoptExit:
+        return None
+
+
+def an_argv(doc):
+    """Arguments from the options of `doc`, well and badly used, and from words for operands."""
+    values = st.sampled_from(["", "5", "a=b", "-1", "--", "x y", "/coda"])
+    options = [word for option in parse_options(doc) for word in (option.longer, option.short) if word]
+    words = st.one_of(st.sampled_from(options), st.sampled_from(["", "-", "--", "-1", "a", "/b", "--no"]),
+                      st.builds("{}={}".format, st.sampled_from(options), values))
+    good = [st.just(option.longer) if not option.argcount else values.map(f"{option.longer}={{}}".format)
+            for option in parse_options(doc)]
+    return st.one_of(st.lists(words, max_size=6), st.builds(
+        lambda options, operands: options + operands, st.lists(st.one_of(good), max_size=4),
+        st.lists(st.sampled_from(["a", "/b", "--", "-1", "-x", "--verbose", ""]), max_size=4)))
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+@settings(max_examples=50)
+@given(data=st.data())
+def test_the_plain_form_is_understood_as_docopt_does(name, data):
+    doc, options_first = GRAMMARS[name]
+    argv = data.draw(an_argv(doc))
+    args = cli._plain(doc, argv, options_first)
+    assert args is None or args == by_docopt(doc, argv, options_first)
+
+
+@pytest.mark.parametrize("argv", [
+    "coda-netup --ip=dhcp --ip=10.0.0.2::10.0.0.1 --timeout=7 --reuse-lease",
+    "coda-fsck-root", "coda-fsck-root --also=LABEL=a:/b", "coda-local-venus /srv/coda",
+    "coda-venus-start -- coda-local-venus /srv/coda", "coda-venus-start --timeout=5 -- venus -d",
+    "coda-wait-mount --init=/sbin/init /coda/linuxroot", "coda-mount-dev --tmp=8M /coda/linuxroot",
+    "coda-handoff --dry-run /coda/linuxroot -- /sbin/init",
+    "coda-handoff --rescue=/sbin/init --record=/run/coda/boot --env=A=b /coda/x -- /sbin/init two -- --x"])
+def test_what_init_writes_needs_no_docopt(argv):
+    name, *words = argv.split()
+    doc, options_first = GRAMMARS[name]
+    args = cli._plain(doc, words, options_first)
+    assert args is not None and args == by_docopt(doc, words, options_first)
 
 
 @pytest.mark.parametrize("value, good", [("5", 5.0), ("0.5", 0.5), ("x", None), ("-1", None), ("inf", None),

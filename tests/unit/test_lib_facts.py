@@ -13,7 +13,8 @@ TABLE = """\
 
 def test_rows_are_read_and_unescaped():
     table = facts.parse_mountinfo(TABLE)
-    assert table[0] == ("8:1", "/", "/", {"ro", "relatime"}, "ext4", "/dev/root", {"ro", "errors=remount-ro"})
+    assert tuple(vars(table[0]).values()) == ("8:1", "/", "/", {"ro", "relatime"}, "ext4",
+                                               "/dev/root", {"ro", "errors=remount-ro"})
     assert (table[1].target, table[1].subtree) == ("/mnt/new root", "/linuxroot")
     assert table[2].source == "dev\\x"
 

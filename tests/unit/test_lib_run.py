@@ -21,7 +21,7 @@ def test_a_missing_program_is_127():
 
 def test_result_has_output_and_status():
     result = run.program(["sh", "-c", "cat; echo err >&2; exit 3"], stdin="in", ok=(0, 3))
-    assert result == (3, "in", "err\n")
+    assert (result.status, result.out, result.err) == (3, "in", "err\n")
     assert run.program(["sh", "-c", "exit 9"], ok=None).status == 9
 
 

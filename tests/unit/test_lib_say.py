@@ -1,8 +1,16 @@
 """codaboot.say: whole lines, and progress that does not chatter."""
 
 import os
+import shlex
 
 from codaboot import say
+from hypothesis import given
+from hypothesis import strategies as st
+
+
+@given(st.lists(st.text(max_size=8)))
+def test_words_are_quoted_as_a_shell_wants_them(argv):
+    assert say.words(argv) == shlex.join(argv)
 
 
 def test_a_line_is_one_write(capfd, monkeypatch):
