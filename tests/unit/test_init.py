@@ -44,7 +44,7 @@ class Boot:
                        "sys/class/tty/console", "usr/local/sbin", "usr/bin", "sbin"):
             (top / folder).mkdir(parents=True)
         shutil.copy("/bin/busybox", top / "bin/busybox")
-        for applet in ("cat", "grep", "mkdir", "mkfifo", "rm", "sed", "sort", "sync", "xargs", "kill"):
+        for applet in ("cat", "grep", "mkdir", "sed", "sort", "sync", "xargs", "kill"):
             (top / "bin" / applet).symlink_to("busybox")
         self._shell(shell)
         for name in [*STEPS, "coda-handoff"]:
@@ -122,8 +122,8 @@ def test_all_steps_run_in_order_and_hand_over(boot):
     events = boot.run()
     assert events[-1] == f"{HANDOFF} /coda/linuxroot -- /sbin/init"
     order = [event.split()[0] for event in events]
-    for first, second in [("coda-fsck-root", "coda-venus-start"), ("coda-netup", "coda-wait-mount"),
-                          ("coda-venus-start", "coda-wait-mount"), ("coda-wait-mount", "coda-mount-dev")]:
+    for first, second in [("coda-fsck-root", "coda-venus-start"), ("coda-venus-start", "coda-wait-mount"),
+                          ("coda-wait-mount", "coda-handoff"), ("coda-handoff", "coda-mount-dev")]:
         assert order.index(first) < order.index(second)
     assert "coda-venus-start -- coda-local-venus /srv/coda" in events
     assert "coda-wait-mount --init=/sbin/init /coda/linuxroot" in events
@@ -175,11 +175,55 @@ def test_fsck_that_wants_a_reboot_gets_it(boot):
     assert "coda-venus-start" not in " ".join(events)
 
 
+# A network that is up only when the last other step has begun, and then fails or not.
+LATE = """#!/bin/sh
+echo "coda-netup $*" >>/events
+until grep -q "^coda-mount-dev" /events || [ -e /up ]; do /bin/busybox usleep 10000; done
+echo "netup ended" >>/events
+>/up
+read -r status </status/coda-netup || exit 0
+sed -i 1d /status/coda-netup
+exit "$status"
+"""
+
+
+def test_only_the_handoff_waits_for_the_network(boot):
+    boot.program("coda-netup", LATE)
+    events = boot.run()
+    assert events.index("coda-mount-dev /coda/linuxroot") < events.index("netup ended") == len(events) - 2
+    assert events[-1].startswith(HANDOFF)
+
+
+@pytest.mark.parametrize("status, shells", [(100, 1), (99, 0)])
+def test_a_network_that_fails_late_is_retried_or_rescued_before_the_handoff(boot, status, shells):
+    boot.program("coda-netup", LATE)
+    boot.status("coda-netup", status)
+    events = boot.run("coda.retry=1")
+    assert (events.count("shell"), events.count("netup ended")) == (shells, 2)
+    assert events[-1].startswith(HANDOFF) and len(calls(events, HANDOFF.split()[0])) == 2
+
+
+def test_a_step_that_fails_beside_a_failed_network_shows_the_network_first(boot):
+    boot.status("coda-netup", 99)
+    boot.status("coda-wait-mount", 99)
+    events = boot.run()
+    assert events.count("shell") == 2
+    assert boot.console.index("stopped at 'coda-netup'") < boot.console.index("stopped at 'coda-wait-mount'")
+    assert len(calls(events, "coda-netup")) == len(calls(events, "coda-wait-mount")) == 2
+
+
+def test_a_last_line_without_its_end_is_shown(boot):
+    boot.program("coda-wait-mount", "#!/bin/sh\nprintf 'one\\n\\nlast'\n")
+    boot.run()
+    assert (boot.top / "run/coda/log/coda-wait-mount").read_text() == "one\n\nlast\n"
+
+
+@pytest.mark.parametrize("name", ["coda-netup", "coda-wait-mount"])
 @pytest.mark.parametrize("status, again", [(99, True), (111, True), (100, False), (4, False)])
-def test_only_what_may_pass_is_retried(boot, status, again):
-    boot.status("coda-wait-mount", status, status)
+def test_only_what_may_pass_is_retried(boot, name, status, again):
+    boot.status(name, status, status)
     events = boot.run("coda.retry=2")
-    assert len(calls(events, "coda-wait-mount")) == 3
+    assert len(calls(events, name)) == 3
     assert events.count("shell") == (0 if again else 2)
 
 
