@@ -14,12 +14,14 @@ import pytest
 from conftest import TOP, need, unshare
 
 STEPS = ["coda-fsck-root", "coda-netup", "coda-venus-start", "coda-wait-mount", "coda-mount-dev"]
+OVERLAY = ["coda-bind-client", "coda-mount-root"]  # for a root with a stamp
 HANDOFF = "coda-handoff --rescue=/sbin/init --record=/run/coda/boot"
 SHELLS = ["dash", "busybox"]
 
 STEP = """#!/bin/sh
 name=${0##*/}
 echo "$name $*" >>/events
+[ ! -e /result/$name ] || cat /result/$name
 [ ! -e /said/$name ] || cat /said/$name >&2
 read -r status <"/status/$name" || exit 0
 sed -i 1d "/status/$name"
@@ -40,14 +42,14 @@ class Boot:
 
     def __init__(self, top, shell):
         self.top, self.shell = top, shell
-        for folder in ("bin", "dev", "etc", "proc/self", "run", "said", "status", "sys/kernel",
+        for folder in ("bin", "dev", "etc", "proc/self", "run", "result", "said", "status", "sys/kernel",
                        "sys/class/tty/console", "usr/local/sbin", "usr/bin", "sbin"):
             (top / folder).mkdir(parents=True)
         shutil.copy("/bin/busybox", top / "bin/busybox")
         for applet in ("cat", "grep", "mkdir", "sed", "sort", "sync", "xargs", "kill"):
             (top / "bin" / applet).symlink_to("busybox")
         self._shell(shell)
-        for name in [*STEPS, "coda-handoff"]:
+        for name in [*STEPS, *OVERLAY, "coda-handoff"]:
             self.program(name, STEP)
         for name, text in FAKES.items():
             self.program(name, text)
@@ -139,6 +141,39 @@ def test_record_has_every_step_with_times_and_arguments(boot):
     netup = next(entry for entry in record if entry["name"] == "coda-netup")
     assert netup["argv"] == ["coda-netup", "--timeout=7"]
     assert (netup["start"], netup["end"], netup["status"], netup["reason"]) == (1.5, 1.5, 0, "")
+
+
+@pytest.mark.parametrize("overlay, stamp, laid", [
+    ("", False, False), ("", True, True), ("coda.overlay=auto", True, True), ("coda.overlay=off", True, False),
+    ("coda.overlay=on", False, True)])
+def test_a_root_with_a_stamp_gets_an_overlay_unless_told(boot, overlay, stamp, laid):
+    (boot.top / "coda/linuxroot").mkdir(parents=True)
+    if stamp:
+        (boot.top / "coda/linuxroot/.coda-root").touch()
+    (boot.top / "result/coda-bind-client").write_text("/coda/linuxroot.clients/a\n/coda/my clients/*\n")
+    events = boot.run(f"{overlay} coda.mount-root.state=/var/lib/coda/state coda.bind-client.name=a")
+    root = "/run/coda/root" if laid else "/coda/linuxroot"
+    assert [event for event in events if event.split()[0] in OVERLAY] == [
+        "coda-bind-client --name=a /coda/linuxroot",
+        "coda-mount-root --state=/var/lib/coda/state --layer=/coda/linuxroot.clients/a"
+        " --layer=/coda/my clients/* /coda/linuxroot /run/coda/root"][:2 * laid]
+    assert f"coda-mount-dev {root}" in events and f"coda-handoff --dry-run {root} -- /sbin/init" in events
+    assert events[-1].endswith(f"{root} -- /sbin/init")
+    if laid:
+        assert events.index("coda-wait-mount --init=/sbin/init /coda/linuxroot") < events.index(
+            "coda-bind-client --name=a /coda/linuxroot")
+        # A result is for init, and shown like all a step says.
+        assert "  /coda/my clients/*\n" in boot.console
+        assert boot.record()[-1]["argv"][-3] == root
+
+
+@pytest.mark.parametrize("name", OVERLAY)
+def test_an_overlay_that_cannot_be_is_rescued(boot, name):
+    boot.status(name, 3)
+    events = boot.run("coda.overlay=on")
+    assert events.count("shell") == 1 and len(calls(events, name)) == 2
+    assert calls(events, "coda-mount-root")[-1] == "coda-mount-root /coda/linuxroot /run/coda/root"
+    assert events[-1].endswith("/run/coda/root -- /sbin/init")
 
 
 @pytest.mark.parametrize("name", [*STEPS, "coda-handoff"])
