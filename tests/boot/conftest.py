@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 from conftest import need_programs
-from machine import BUILD, Machine, own_copy
+from machine import BUILD, Machine, own_copy, sample
 
 SAMPLE = "coda.fsck-root.also=LABEL=codaroot:/srv/coda"
 PROMPT = r"^/ # "
@@ -38,9 +38,10 @@ def boot(tmp_path):
     machines = []
 
     def start(init="busybox", append="", **settings):
-        root = BUILD / f"sample-{init}/root.img" if init else None
-        machine = Machine(tmp_path / f"vm{len(machines)}", root=root,
-                          append=f"{SAMPLE if init else ''} {append}", **settings)
+        of_sample = sample(init) if init else {"append": "", "extra": []}
+        of_sample["append"] += f" {append}"
+        of_sample["extra"] = [*of_sample["extra"], *settings.pop("extra", ())]
+        machine = Machine(tmp_path / f"vm{len(machines)}", **{**of_sample, **settings})
         machines.append(machine)
         return machine.start()
 

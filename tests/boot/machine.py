@@ -135,6 +135,29 @@ class Machine:
         return read_proof(self.marker_image.read_bytes(), self.nonce)
 
 
+def sample(init):
+    """The settings of a Machine that boots the sample of `init`."""
+    home, append, extra = BUILD / f"sample-{init}", "coda.fsck-root.also=LABEL=codaroot:/srv/coda", []
+    if (home / "secrets.img").exists():
+        append += " coda.fsck-root.also=LABEL=codasecrets:/mnt coda.mount-root.secrets=/mnt"
+        extra = ["-drive", f"file={home}/secrets.img,format=raw,if=virtio,snapshot=on"]
+    return {"root": home / "root.img", "append": append, "extra": extra}
+
+
+def served_by_coda(proof):
+    """Whether / is the Coda kernel module's, or an overlay whose layers, but the uppermost, all are.
+
+    By statfs(2), of / and of each layer, and by the mount table.
+    """
+    root = [line.split() for line in proof["mountinfo"] if line.split()[4] == "/"][-1]
+    kind, options = root[root.index("-") + 1], root[-1].split(",")
+    if kind != "overlay":
+        return proof["root_fstype"] == ["coda"] and kind == "coda"
+    found, layers = zip(*(line.split(" ", 1) for line in proof.get("lower", ["none none"])), strict=True)
+    return (proof["root_fstype"] == ["overlayfs"] and set(found) == {"coda"}
+            and f"lowerdir={':'.join(layers)}" in options)
+
+
 def read_proof(marker, nonce):
     """The marker's key=value lines as {key: [values]}. Raises Gone when the nonce is not whole."""
     found = {}

@@ -6,7 +6,7 @@ import subprocess
 import pytest
 from boot.conftest import PROMPT, put
 from conftest import need_programs, need_root
-from machine import DEAD_NET, USER_NET
+from machine import DEAD_NET, USER_NET, served_by_coda
 
 pytestmark = pytest.mark.boot
 
@@ -14,11 +14,6 @@ pytestmark = pytest.mark.boot
 def steps(proof):
     """The record the new root found, as {name: entry}, the last entry of a name winning."""
     return {entry["name"]: entry for entry in map(json.loads, proof["step"])}
-
-
-def served_by_coda(proof):
-    root = [line.split() for line in proof["mountinfo"] if line.split()[4] == "/"][-1]
-    return proof["root_fstype"] == ["coda"] and root[root.index("-") + 1] == "coda"
 
 
 @pytest.mark.parametrize("init, pid1", [

@@ -16,11 +16,7 @@ from pathlib import Path
 TOP = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(TOP / "tests/boot"))
 
-from machine import BUILD, Gone, Machine  # noqa: E402
-
-
-def sample(init):
-    return BUILD / f"sample-{init}" / "root.img"
+from machine import BUILD, Gone, Machine, sample, served_by_coda  # noqa: E402
 
 
 def facts(proof):
@@ -28,6 +24,7 @@ def facts(proof):
     return {
         "nonce": proof["nonce"][0],
         "root_fstype": proof["root_fstype"][0],
+        "lower": proof.get("lower", []),
         "pid1": proof["pid1"][0],
         "system_state": proof["system_state"][0],
         "failed_units": proof["failed_units"][0].split(),
@@ -36,17 +33,12 @@ def facts(proof):
     }
 
 
-def served_by_coda(found):
-    """Whether / is the Coda kernel module's: by statfs(2), and by the mount table."""
-    root = [line for line in found["mountinfo"] if line.split()[4] == "/"]
-    return found["root_fstype"] == "coda" and bool(root) and " - coda " in root[-1]
-
-
 def main():
     init = os.environ.get("INIT") or "systemd"
-    append = f"coda.fsck-root.also=LABEL=codaroot:/srv/coda {os.environ.get('APPEND', '')}"
+    settings = sample(init)
+    settings["append"] += f" {os.environ.get('APPEND', '')}"
     with tempfile.TemporaryDirectory(dir=BUILD) as work:
-        machine = Machine(work, root=sample(init), append=append)
+        machine = Machine(work, **settings)
         if sys.stdin.isatty() and os.environ.get("BATCH") != "1":
             print("Log in as root, without a password; 'poweroff' ends it, Ctrl-A X kills it.\n")
             machine.marker_image.write_bytes(bytes(1 << 20))
@@ -59,10 +51,11 @@ def main():
         try:
             with machine.start(echo):
                 machine.wait()
-            found = facts(machine.proof())
+            proof = machine.proof()
         except Gone as reason:
             print(f"\nmake boot: failed: {reason}", file=sys.stderr)
             return 1
+    found, good = facts(proof), served_by_coda(proof)
     (BUILD / "boot.json").write_text(json.dumps(found, indent=1) + "\n")
     record = BUILD / "boot.record"
     record.write_text("".join(json.dumps(step) + "\n" for step in found["steps"]))
@@ -71,8 +64,8 @@ def main():
     subprocess.run([*report, record], check=True)
     with open(BUILD / "boot.svg", "wb") as picture:
         subprocess.run([*report, "--svg", record], check=True, stdout=picture)
-    good = served_by_coda(found)
-    print(f"\nnonce came back; / is {found['root_fstype']}; PID 1 is {found['pid1']};"
+    over = f" over {', '.join(found['lower'])}" if found["lower"] else ""
+    print(f"\nnonce came back; / is {found['root_fstype']}{over}; PID 1 is {found['pid1']};"
           f" {found['system_state'] or 'no systemd'};"
           f" failed units: {' '.join(found['failed_units']) or 'none'}")
     print(f"make boot: {'proved' if good else 'failed: / is not served through the Coda kernel module'}")

@@ -144,8 +144,8 @@ def test_record_has_every_step_with_times_and_arguments(boot):
 
 
 @pytest.mark.parametrize("overlay, stamp, laid", [
-    ("", False, False), ("", True, True), ("coda.overlay=auto", True, True), ("coda.overlay=off", True, False),
-    ("coda.overlay=on", False, True)])
+    ("", False, False), ("", True, True), ("coda.overlay=auto", True, True),
+    ("coda.overlay=off", True, False), ("coda.overlay=on", False, True)])
 def test_a_root_with_a_stamp_gets_an_overlay_unless_told(boot, overlay, stamp, laid):
     (boot.top / "coda/linuxroot").mkdir(parents=True)
     if stamp:
