@@ -38,10 +38,10 @@ def build(top, objects):
     made = []
     for path, kind, mode, uid, gid, xattr, number in objects:
         path = top / path
+        if any(os.path.islink(above) for above in path.parents) or os.path.lexists(path):
+            continue
         with contextlib.suppress(FileExistsError, NotADirectoryError):
             path.parent.mkdir(parents=True, exist_ok=True)
-            if os.path.realpath(path.parent) != str(path.parent) or os.path.lexists(path):
-                continue
             put(path, kind, mode, uid, gid, xattr, number, made)
             if kind != "dir" and os.path.lexists(path):
                 made.append(path)
@@ -59,7 +59,7 @@ def put(path, kind, mode, uid, gid, xattr, number, made):
             os.link(made[number % len(made)], path, follow_symlinks=False)
         return
     if kind == "file":
-        path.write_bytes(b"content %d" % number * (number % 5))
+        path.write_bytes(b"%d, unmistakable: " % number + os.fsencode(path.name))
     elif kind == "dir":
         path.mkdir()
     elif kind == "link":

@@ -41,8 +41,8 @@ class Progress:
         self.next = self.started + 2.0
         self.shown = False
 
-    def update(self, done):
-        """`done` of `total` is finished."""
+    def update(self, done, shown=None):
+        """`done` of `total` is finished; `shown` says it in better words."""
         now = time.monotonic()
         if now < self.next:
             return
@@ -51,7 +51,7 @@ class Progress:
         if self.total:
             share = min(1.0, done / self.total)
             left = (now - self.started) * (1 - share) / share if share else 0
-            text = f"{self.what}: {done} of {self.total} ({share:.0%}), {left:.0f} s left"
+            text = f"{self.what}: {shown or f'{done} of {self.total}'} ({share:.0%}), {left:.0f} s left"
         else:
             share, text = 0.0, f"{self.what}: {done}"
         if self.terminal:

@@ -74,14 +74,14 @@ class Below:
             self._names.pop()
 
 
-def filesystem(path):
-    """The type of the file system at `path`, as statfs(2) has it: Coda's is below."""
+def is_coda(path):
+    """Whether `path`, or the nearest directory above it that is there, is in Coda."""
     import ctypes
 
-    room = (ctypes.c_long * 32)()
+    path = os.path.realpath(path)
+    while not os.path.exists(path):
+        path = os.path.dirname(path)
+    room = (ctypes.c_long * 32)()  # a struct statfs, whose first word is the type
     if ctypes.CDLL(None, use_errno=True).statfs(os.fsencode(path), room) != 0:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), path)
-    return room[0]
-
-
-CODA = 0x73757245  # linux/magic.h
+    return room[0] == 0x73757245  # CODA_SUPER_MAGIC, linux/magic.h

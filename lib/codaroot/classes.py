@@ -58,6 +58,15 @@ CLASSES = {
         "private keys and keytabs that everybody may read",
         "everybody reads it, also from other machines",
         "chmod it to 0600, or say --publish-keys if it is no secret", True),
+    # Of what is in the target already, and of the command line: from coda-populate-root alone.
+    "homeless": Class(
+        "secrets without a place to go", "they would be lost",
+        "name a directory outside of Coda with --secrets=DIR", True),
+    "leaked": Class(
+        "objects in the target that not everybody may read", "everybody reads it",
+        "say --delete, and change what was in it: it has been read", True),
+    "blocked": Class(
+        "directories in the way of something else", "it cannot be made", "say --delete", True),
 }
 
 # What is known to chmod, or to make sockets or FIFOs, outside of /run, by the name of its unit or

@@ -25,9 +25,10 @@ _WRITTEN = re.compile(
 Finding = namedtuple("Finding", "word path note")
 Finding.__doc__ = """One object of a class: the class's word, the path, and what is to be said of it."""
 
-Judgement = namedtuple("Judgement", "public hidden findings")
+Judgement = namedtuple("Judgement", "public hidden findings twins")
 Judgement.__doc__ = """The Entries that everybody may see and those that go to the secrets, both with their
-`tags`, with an `inode` only where Coda cannot hold it, and in their order; and all Findings."""
+`tags`, with an `inode` only where Coda cannot hold it, and in their order; all Findings; and the
+`twins`, {path: the first name of the same file in the same directory} of regular files."""
 
 
 def judge(tree, peek=True):
@@ -51,7 +52,7 @@ def judge(tree, peek=True):
     findings += decisions(public)
     findings += services(entries)
     findings += _contents(tree, public, secret) if peek else []
-    return Judgement(public, secret, findings)
+    return Judgement(public, secret, findings, twins(entries))
 
 
 def lost(entry):
@@ -126,6 +127,17 @@ def _hidden(entries, links):
         if path not in hidden and any(other in hidden for other in group.paths):
             hidden[path] = "secret"
     return hidden
+
+
+def twins(entries):
+    """{path: path of the first} of the names that one file has in one directory, but for the first."""
+    first, found = {}, {}
+    for entry in entries:
+        if entry.inode and entry.type == "file":
+            key = entry.path.rpartition("/")[0], entry.inode
+            if first.setdefault(key, entry.path) != entry.path:
+                found[entry.path] = first[key]
+    return found
 
 
 _Links = namedtuple("_Links", "number count spread paths")

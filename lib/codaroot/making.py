@@ -1,0 +1,154 @@
+"""A root made from a source: the tree filled, the secrets put away, manifests and stamp written."""
+
+import contextlib
+import os
+
+from codaboot import cli, run, say
+
+from codaroot.below import is_coda
+from codaroot.fill import Filling, private, quoted, shared
+from codaroot.limits import NEW
+from codaroot.manifest import Stamp
+from codaroot.push import push
+from codaroot.root import digest, known, public_text, secret_text, write
+
+UNFINISHED = "none"  # in the stamp of a tree whose first run has not ended
+
+
+class Making:
+    """What is to be done to the Root `root` and the Secrets `vault` (or None), and the doing.
+
+    `public` and `hidden` are Entries with their tags, `sources` the two trees their contents
+    come from, `stamp` is the one that is there or None, and `identity` the tree's.
+    """
+
+    def __init__(self, root, vault, sources, judgement, stamp, identity, delete):
+        self.root, self.vault, self.stamp, self.identity = root, vault, stamp, identity
+        self.public, self.hidden = judgement.public, judgement.hidden
+        self.before = root.text(stamp)
+        self.tree = Filling(root.path, sources[0], shared(self.public), judgement.twins,
+                            known(self.public, self.before, root.manifest))
+        self.fillings = [self.tree]
+        if vault:
+            self.vault_before = vault.text(stamp)
+            self.fillings.append(Filling(
+                vault.tree, sources[1], private(self.hidden, self.public), {},
+                known(self.hidden, self.vault_before, vault.manifest)))
+        for filling in self.fillings:
+            filling.decide(delete)
+
+    @property
+    def done(self):
+        """Whether everything is there already."""
+        return all(filling.idle and not filling.unread for filling in self.fillings) and (
+            self.before == self._public() and self.stamp.manifest != UNFINISHED
+            and (self.vault_before == self._secret() if self.vault else self.stamp.secrets == "none"))
+
+    def _public(self):
+        return public_text(self.identity, self.public, self.tree.all_digests())
+
+    def _secret(self):
+        return secret_text(self.identity, self.hidden, self.public, self.fillings[1].all_digests())
+
+    def operations(self, every, settle):
+        """(text, function) of each operation, in order, for cli.perform.
+
+        `settle` is called with a Filling and a list of further files, when they are written.
+        """
+        root, vault = self.root, self.vault
+        yield f"mkdir -p {quoted(root.path)}", lambda: self._begin(root.path)
+        if self.stamp is None:
+            yield (f"echo unfinished >{quoted(root.path)}/.coda-root",
+                   lambda: root.mark(Stamp(self.identity, UNFINISHED, UNFINISHED)))
+        yield from self._fill(self.tree, every)
+        yield f"# send what is new in {quoted(root.path)}", lambda: settle(self.tree, [])
+        if vault:
+            yield f"mkdir -p -m 0700 {quoted(vault.tree)}", lambda: prepare(vault)
+            yield from self._fill(self.fillings[1], every)
+            yield (f"# write {quoted(vault.manifest)}",
+                   lambda: write(vault.manifest, self._secret(), 0o600))
+        yield f"# write {quoted(root.manifest)}", lambda: write(root.manifest, self._public(), 0o644)
+        yield f"# stamp {quoted(root.path)}", self._stamp
+        yield (f"# send what is new in {quoted(root.path)}",
+               lambda: settle(self.tree, [root.manifest, root.stamp_file]))
+
+    def verify(self):
+        """Read back all that is there. Raises Failure."""
+        for filling in self.fillings:
+            filling.open()
+            filling.verify(True)
+
+    @staticmethod
+    def _fill(filling, every):
+        yield f"cd {quoted(filling.top)}", filling.open
+        yield from filling.operations()
+        yield f"# verify {quoted(filling.top)}", lambda: filling.verify(every)
+
+    @staticmethod
+    def _begin(path):
+        """Make the directory `path`, and a file in it to see whether that is allowed.
+
+        Before anything else: a chmod by a root without a token is taken by venus and can never
+        be sent, which blocks the volume; to make a file is refused at once.
+        """
+        probe = f"{path}/{NEW}"
+        try:
+            os.makedirs(path, exist_ok=True)
+            try:
+                # One may be there, from a run that was killed.
+                os.close(os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600))
+            finally:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(probe)
+        except PermissionError as error:
+            raise cli.Failure(
+                f"cannot write in '{path}': {error.strerror}",
+                "is there a token? see ctokens(1), clog(1) and, for the access list, cfs la") from None
+
+    def _stamp(self):
+        self.root.mark(Stamp(self.identity, digest(self._public()),
+                             digest(self._secret()) if self.vault else "none"))
+        self.tree.finish_top()
+
+
+def prepare(vault):
+    """Make the directories of the Secrets `vault`, for root alone."""
+    os.makedirs(os.path.dirname(vault.path), exist_ok=True)
+    for path in (vault.path, vault.tree):
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(path, 0o700)
+
+
+def settler(cfs, deadline):
+    """The `settle` of Making.operations: sends changes by `cfs`, and sees that all is root's."""
+    found = None
+    if cfs != "cfs" or any(os.access(f"{each}/cfs", os.X_OK) for each in run.PATH.split(":")):
+        found = run.find(cfs)
+
+    def settle(filling, files):
+        coda = is_coda(filling.top)
+
+        def send():
+            for directory in {filling.top, *map(os.path.dirname, files)} if coda and found else ():
+                push(found, directory, deadline)
+
+        if coda and not found:
+            say.line("there is no cfs: whether all changes have reached a server is not known")
+        send()
+        # Coda shows the local user until it has the changes, and then that of the token.
+        strangers = filling.strangers() + [path for path in files if os.lstat(path).st_uid]
+        if not strangers:
+            return
+        for path in strangers:
+            if path in files:
+                os.chown(path, 0, -1, follow_symlinks=False)
+            else:
+                filling.take(path)
+        send()
+        strangers = filling.strangers() + [path for path in files if os.lstat(path).st_uid]
+        if strangers:
+            raise cli.Failure(
+                f"cannot make root the owner of {len(strangers)} objects, such as '{strangers[0]}'",
+                "a user with the number they show could write to them: get a token with the right 'a'"
+                " there (cfs la), and run it again")
+    return settle

@@ -1,0 +1,43 @@
+"""What the client's venus still has to send to the servers: sent, and waited for, by cfs(1)."""
+
+import re
+import time
+
+from codaboot import cli, run
+
+AGAIN = 2.0  # seconds between two looks
+
+
+def pending(text, complaint=""):
+    """The number of records that `cfs listvol` tells of. Raises Failure when it cannot go on.
+
+    It has a line about records only when there are some, so silence must not be taken for
+    none: it ends with 0 even when there is no venus.
+    """
+    if "Status of volume" not in text:
+        last = (complaint.strip() or "cfs says nothing").splitlines()[-1]
+        raise cli.Failure(f"cannot send the changes: {last}",
+                          "is venus running, and the server reached? try 'cfs checkservers'")
+    if "pending conflicts" in text:
+        raise cli.Failure("cannot send the changes: there are conflicts in the volume",
+                          "see 'cfs listvol' and repair(1)")
+    if "Connection State is Unreachable" in text:
+        raise cli.Failure("cannot send the changes: the servers cannot be reached",
+                          "venus keeps them; try 'cfs checkservers', and run it again")
+    match = re.search(r"(\d+) CML entries", text)
+    return int(match[1]) if match else 0
+
+
+def push(cfs, directory, deadline):
+    """Send all changes in the volume of `directory`. Raises Failure, or TimedOut when some remain."""
+    while True:
+        # It ends with 0 even when records remain.
+        run.program([cfs, "forcereintegrate", directory], timeout=deadline.left())
+        told = run.program([cfs, "listvol", directory], timeout=deadline.left())
+        left = pending(told.out, told.err)
+        if not left:
+            return
+        if deadline.left() < AGAIN:
+            raise cli.TimedOut(f"cannot send all changes to '{directory}': {left} records remain",
+                               "is the token still good? run it again")
+        time.sleep(AGAIN)
