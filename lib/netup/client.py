@@ -7,41 +7,23 @@ longer than all the rest of coda-netup.
 import asyncio
 import contextlib
 import errno
-import importlib.util
 import logging
 import os
 import random
 import socket
 import struct
-import sys
 import time
-import types
+
+from pyroute2.dhcp import client as dhcp
+from pyroute2.dhcp import fsm, leases
+from pyroute2.dhcp.dhcp4msg import dhcp4msg
+from pyroute2.dhcp.dhcp4socket import AsyncDHCP4Socket
+from pyroute2.dhcp.hooks import Hook, Trigger
+from pyroute2.dhcp.messages import ReceivedDHCPMessage
+from pyroute2.iproute.linux import AsyncIPRoute
+from pyroute2.netlink.exceptions import NetlinkError
 
 from netup import values, wire
-
-
-def _take_a_part(package):
-    """Let modules of `package` be imported without its __init__.
-
-    pyroute2's loads every netlink family there is (its issue 1404): twice the time, on the
-    longest branch of the boot. Its modules do not need it.
-    """
-    spec = importlib.util.find_spec(package)
-    if spec is not None and package not in sys.modules:
-        sys.modules[package] = module = types.ModuleType(package)
-        module.__path__, module.__spec__ = list(spec.submodule_search_locations), spec
-
-
-_take_a_part("pyroute2")
-
-from pyroute2.dhcp import client as dhcp  # noqa: E402
-from pyroute2.dhcp import fsm, leases  # noqa: E402
-from pyroute2.dhcp.dhcp4msg import dhcp4msg  # noqa: E402
-from pyroute2.dhcp.dhcp4socket import AsyncDHCP4Socket  # noqa: E402
-from pyroute2.dhcp.hooks import Hook, Trigger  # noqa: E402
-from pyroute2.dhcp.messages import ReceivedDHCPMessage  # noqa: E402
-from pyroute2.iproute.linux import AsyncIPRoute  # noqa: E402
-from pyroute2.netlink.exceptions import NetlinkError  # noqa: E402
 
 # The time of day may jump while a lease runs: the client must not measure by it.
 dhcp.time = time.monotonic

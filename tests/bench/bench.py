@@ -46,7 +46,7 @@ def bench_lines(text):
 def boot(work, disk, root, append, timeout=600):
     machine = Machine(work, disk=disk, root=root, append=append)
     with machine.start():
-        machine.expect("^BENCH end", timeout)
+        machine.expect("^BENCH end 0", timeout)
     return machine.text
 
 

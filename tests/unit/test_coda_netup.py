@@ -4,11 +4,14 @@ import ipaddress
 import json
 import socket
 import struct
+import subprocess
+import sys
 
 import pytest
+from conftest import environment
 from hypothesis import given
 from hypothesis import strategies as st
-from netup import arp, lease, links, plan, spec, values, wire
+from netup import arp, lean, lease, links, plan, spec, values, wire
 
 MAC = "02:00:00:00:00:0c"
 GIVEN = wire.Settings(
@@ -626,3 +629,17 @@ def test_help_imports_neither_pyroute2_nor_asyncio(run_command, module):
     )
     assert done.returncode == 0
     assert "pyroute2" not in done.stderr and "asyncio" not in done.stderr
+
+
+def test_what_is_left_out_at_the_start_is_only_left_out_there():
+    code = ("import sys\nfrom netup import lean\nlean.load()\nfrom netup import client, effort\n"
+            "assert not {'ssl', 'unittest', 'subprocess', 'hmac'} & {*sys.modules}\n"
+            "import subprocess, ssl\nprint(subprocess.check_output(['echo', 'there']))")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment())
+    assert (done.stdout, done.stderr) == ("b'there\\n'\n", "")
+
+
+def test_use_of_what_was_left_out_fails():
+    made = lean.LeftOut("unittest").mock.Mock(1)
+    with pytest.raises(AttributeError, match="'Mock' object has no attribute 'called'"):
+        made.called()
