@@ -7,11 +7,11 @@ by the next one.
 """
 
 import contextlib
-import hashlib
 import os
 import shlex
 import stat
 import time
+from hashlib import sha256
 
 from codaboot import cli, say
 
@@ -181,10 +181,7 @@ class Filling:
             fd = os.open(NEW, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC,
                          entry.mode | 0o200, dir_fd=directory)
             try:
-                size = self._pour(content, entry, meter, fd)
-                if size != entry.size or self.source.changed(content, entry):
-                    raise cli.Failure(f"cannot copy '{entry.path}': it changed while it was read",
-                                      "run it again when nobody writes to the source")
+                self._take_in(content, entry, meter, fd)
                 own(fd, entry.mode)
             finally:
                 os.close(fd)
@@ -193,11 +190,19 @@ class Filling:
 
     def _digest(self, entry, meter):
         with self.source.open(entry.path) as content:
-            self._pour(content, entry, meter)
+            self._take_in(content, entry, meter)
+
+    def _take_in(self, content, entry, meter, fd=None):
+        """Read `content` of the source, and write it to `fd`. Raises Failure when it is not as planned."""
+        size = self._pour(content, entry, meter, fd)
+        complaint = self.source.complaint(content, entry, self.digests[entry.path])
+        if complaint or size != entry.size:
+            raise cli.Failure(f"cannot copy '{entry.path}': {complaint or 'its size changed'}",
+                              "run it again when nobody writes to the source")
 
     def _pour(self, content, entry, meter, fd=None):
         """Read `content` for its digest, and write it to `fd`; its size."""
-        digest, size = hashlib.sha256(), 0
+        digest, size = sha256(), 0
         while piece := content.read(CHUNK):
             digest.update(piece)
             size += len(piece)

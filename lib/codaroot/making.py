@@ -132,7 +132,7 @@ def settler(cfs, deadline):
             for directory in {filling.top, *map(os.path.dirname, files)} if coda and found else ():
                 push(found, directory, deadline)
 
-        if coda and not found:
+        if coda and not found and files:
             say.line("there is no cfs: whether all changes have reached a server is not known")
         send()
         # Coda shows the local user until it has the changes, and then that of the token.

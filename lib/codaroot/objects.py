@@ -1,13 +1,7 @@
 """The objects of a tree, in a directory or a tar, as manifest Entries; and their contents."""
 
-import bz2
-import gzip
-import lzma
 import os
-import shutil
 import stat
-import tempfile
-from decimal import Decimal
 
 from codaboot import cli
 
@@ -22,7 +16,6 @@ EMPTIED = frozenset({"dev", "proc", "sys", "run"})
 PASSED = frozenset({"lost+found", STAMP})
 # The labels of SELinux come from the policy of the system that uses the tree (restorecon(8)).
 UNKEPT = frozenset({"security.selinux"})
-_PACKED = ((b"\x1f\x8b", gzip.open), (b"BZh", bz2.open), (b"\xfd7zXZ", lzma.open))
 
 
 def order(path):
@@ -95,10 +88,23 @@ class Tree:
         """The content of the regular file `path`, a binary file object. Raises OSError."""
         return os.fdopen(self.below.open(path), "rb", buffering=0)
 
-    def changed(self, file, entry):
-        """Whether the file opened as `file` is no more what `entry` says."""
+    def complaint(self, file, entry, digest):
+        """Why what was read from `file` is not what `entry` says; None when it is."""
         status = os.fstat(file.fileno())
-        return (status.st_size, status.st_mtime_ns) != (entry.size, entry.time)
+        if (status.st_size, status.st_mtime_ns) != (entry.size, entry.time):
+            return "it changed while it was read"
+        return None
+
+
+class Held(Tree):
+    """The shared tree or the secrets of a root, whose files must have the `digests` of its manifest."""
+
+    def __init__(self, top, digests):
+        super().__init__(top, xattrs=False, emptied=())
+        self.digests = digests
+
+    def complaint(self, file, entry, digest):
+        return None if digest == self.digests[entry.path] else "it is not what its manifest says"
 
 
 class Tar:
@@ -108,6 +114,7 @@ class Tar:
              b"6": "fifo", b"3": "char", b"4": "block"}
 
     def __init__(self, file, name):
+        # Here, as what reads a tar takes as long to import as all the rest.
         import tarfile
 
         self.name, self.left_out = name, []
@@ -146,6 +153,8 @@ class Tar:
             raise cli.UsageError(f"cannot use '{self.name}': '{path}' is of a sort that cannot be read",
                                  "give a directory, or a tar made with --format=pax --xattrs")
         self.members[path] = member
+        from decimal import Decimal
+
         time = Decimal(member.pax_headers.get("mtime", int(member.mtime)))
         return Entry(
             path, kind, 0o777 if kind == "link" else member.mode & 0o7777, member.uid, member.gid,
@@ -173,16 +182,23 @@ class Tar:
         """The content of the regular file `path`, a binary file object."""
         return self.tar.extractfile(self.members[path])
 
-    def changed(self, file, entry):
-        """Nobody else has the spooled file."""
-        return False
+    def complaint(self, file, entry, digest):
+        """None: what was read is what `entry` says, as nobody else has the file."""
+        return None
 
 
 def spooled(name):
     """A seekable, unpacked file of the tar `name` (a path or a descriptor). Raises OSError."""
+    import bz2
+    import gzip
+    import lzma
+    import shutil
+    import tempfile
+
+    packed = ((b"\x1f\x8b", gzip.open), (b"BZh", bz2.open), (b"\xfd7zXZ", lzma.open))
     file = open(name, "rb")
     magic = file.peek(6)[:6]
-    opener = next((opener for start, opener in _PACKED if magic.startswith(start)), None)
+    opener = next((opener for start, opener in packed if magic.startswith(start)), None)
     if opener is None and file.seekable():
         return file
     spool = tempfile.TemporaryFile()

@@ -6,6 +6,7 @@ import time
 from codaboot import cli, run
 
 AGAIN = 2.0  # seconds between two looks
+PATIENCE = 60.0  # cfs itself takes half a minute to find out that a server is gone
 
 
 def pending(text, complaint=""):
@@ -32,8 +33,8 @@ def push(cfs, directory, deadline):
     """Send all changes in the volume of `directory`. Raises Failure, or TimedOut when some remain."""
     while True:
         # It ends with 0 even when records remain.
-        run.program([cfs, "forcereintegrate", directory], timeout=deadline.left())
-        told = run.program([cfs, "listvol", directory], timeout=deadline.left())
+        run.program([cfs, "forcereintegrate", directory], timeout=max(PATIENCE, deadline.left()))
+        told = run.program([cfs, "listvol", directory], timeout=PATIENCE)
         left = pending(told.out, told.err)
         if not left:
             return

@@ -7,6 +7,7 @@ seconds do not.
 
 import json
 import shutil
+import stat
 import statistics
 import subprocess
 import sys
@@ -115,6 +116,40 @@ def sizes():
         figure(name, [float(value)], "MiB")
 
 
+def trees(work):
+    """5. The Debian sample audited, populated and cloned on a disk, over cp -a and sync of the same."""
+    from conftest import environment
+
+    sample = BUILD / "sample-systemd/tree/linuxroot"
+
+    def seconds(*argv, status=0):
+        began = time.perf_counter()
+        done = subprocess.run([str(word) for word in argv], stdout=subprocess.DEVNULL, env=environment())
+        assert done.returncode == status, argv
+        return time.perf_counter() - began
+
+    audits, fills, agains, clones, copies = [], [], [], [], []
+    for run in range(RUNS):
+        here = work / f"trees{run}"
+        here.mkdir()
+        stores = [f"--secrets={here}/s1", f"--new-secrets={here}/s2"]
+        audits.append(seconds(TOP / "bin/coda-audit-root", sample, status=2))
+        copies.append(seconds("sh", "-c", 'cp -a "$0" "$1" && sync -f "$1"', sample, here / "copy"))
+        populate = [TOP / "bin/coda-populate-root", stores[0], sample, here / "root"]
+        fills.append(seconds(*populate))
+        agains.append(seconds(*populate))
+        clones.append(seconds(TOP / "bin/coda-clone-root", *stores, here / "root", "clone"))
+        shutil.rmtree(here)
+    files = [path.lstat() for path in sample.rglob("*")]
+    size = sum(each.st_size for each in files if stat.S_ISREG(each.st_mode)) / 1e6
+    figure("audit_s", audits, "s")
+    figure("populate_objects_per_s", [len(files) / each for each in fills], "1/s")
+    figure("populate_mb_per_s", [size / each for each in fills], "MB/s")
+    figure("populate_over_cp", [a / b for a, b in zip(fills, copies, strict=True)], "ratio")
+    figure("populate_nothing_s", agains, "s")
+    figure("clone_over_cp", [a / b for a, b in zip(clones, copies, strict=True)], "ratio")
+
+
 def main():
     work = BUILD / "bench"
     shutil.rmtree(work, ignore_errors=True)
@@ -127,6 +162,7 @@ def main():
         put(root, GUEST / name, f"/linuxroot/usr/local/sbin/{name}")
     sizes()
     imports()
+    trees(work)
     for measure in (chain, memory, load):
         measure(work, disk, root)
         # After each part: a run that is interrupted leaves what it has.

@@ -3,7 +3,7 @@
 import subprocess
 
 import pytest
-from conftest import need_programs
+from conftest import TOP, need_programs
 from machine import BUILD, Machine, own_copy, sample
 
 SAMPLE = "coda.fsck-root.also=LABEL=codaroot:/srv/coda"
@@ -49,3 +49,33 @@ def boot(tmp_path):
     for machine in machines:
         machine.__exit__()
         print(f"--- console of the machine, {machine.work}/console\n{machine.text[-4000:]}")
+
+
+class Shell:
+    """The rescue shell of a machine: run a line, get what it printed and its exit status."""
+
+    def __init__(self, machine):
+        self.machine = machine
+        machine.expect(PROMPT)
+        self.number = 0
+
+    def __call__(self, line, timeout=60):
+        self.number += 1
+        self.machine.send(f"{{ {line}\n}} >/run/out 2>&1")
+        self.machine.send(f'echo "end{self.number}=$?"; cat /run/out; echo __')
+        status = int(self.machine.expect(rf"^end{self.number}=(\d+)$", timeout)[1])
+        begin = self.machine.seen
+        self.machine.expect("^__$")
+        return status, self.machine.text[begin:self.machine.seen].strip("\n_")
+
+
+@pytest.fixture
+def shell(boot, disk, tmp_path):
+    """A shell before coda-wait-mount, with a local venus of the semantics asked for."""
+    def start(semantics):
+        conf = tmp_path / "conf"
+        conf.write_text(f"break=coda-wait-mount\nvenus=coda-local-venus --semantics={semantics} /srv/coda\n")
+        put(disk, conf, "/etc/coda-boot.conf", 0o100644)
+        put(disk, TOP / "tests/boot/guest/exercise.py", "/root/exercise.py")
+        return Shell(boot("busybox", disk=disk, keep=True))
+    return start

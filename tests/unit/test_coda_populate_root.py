@@ -68,8 +68,8 @@ def test_each_thing_goes_to_its_place(place):
     special, held, secret = manifests(place)
     assert [(entry.path, entry.tags) for entry in special] == [
         ("", ()), ("bin", ()), ("bin/bash", ("hardlink",)), ("bin/sh", ("hardlink",)),
-        ("bin/su", ("setuid",)), ("job", ("special", "group")), ("root", ("mode",)), ("srv", ()), ("srv/note", ("xattr",)),
-        ("srv/sh", ("hardlink",))]
+        ("bin/su", ("setuid",)), ("job", ("special", "group")), ("root", ("mode",)), ("srv", ()),
+        ("srv/note", ("xattr",)), ("srv/sh", ("hardlink",))]
     assert [entry.path for entry in held] == ["etc", "etc/link"]
     assert [(entry.path, entry.mode, entry.tags) for entry in secret] == [
         ("", 0o755, ()), ("etc", 0o755, ()), ("etc/shadow", 0o640, ("mode", "group", "secret")),
@@ -254,8 +254,13 @@ def test_what_was_written_is_read_back(place, monkeypatch):
 
 def test_a_source_that_changes_meanwhile_is_a_failure(place, monkeypatch):
     objects = sys.modules["codaroot.objects"]
-    monkeypatch.setattr(objects.Tree, "changed", lambda *_: True)
+    real = objects.Tree.open
+
+    def touched(self, path):
+        os.utime(f"{self.name}/{path}")
+        return real(self, path)
     with pytest.raises(MODULE.cli.Failure, match="changed while it was read"):
+        monkeypatch.setattr(objects.Tree, "open", touched)
         MODULE.main([f"--secrets={place}/secrets", str(place / "source"), str(place / "target")])
     assert not list((place / "target").rglob("*.new"))
 

@@ -96,7 +96,7 @@ def test_an_owner_that_stays_is_a_failure(cfs, filling, monkeypatch):
 
 def test_without_cfs_it_is_said(filling, monkeypatch, capfd):
     monkeypatch.setattr(making.run, "PATH", "/nowhere")
-    making.settler("cfs", Deadline(10))(filling, [])
+    making.settler("cfs", Deadline(10))(filling, [f"{filling.top}/f"])
     assert "there is no cfs" in capfd.readouterr().err
     with pytest.raises(cli.Failure, match="cannot find '/nowhere/cfs'"):
         making.settler("/nowhere/cfs", Deadline(10))
