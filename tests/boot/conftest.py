@@ -3,7 +3,7 @@
 import subprocess
 
 import pytest
-from conftest import TOP, need_programs
+from conftest import need_programs
 from machine import BUILD, Machine, own_copy, sample
 
 SAMPLE = "coda.fsck-root.also=LABEL=codaroot:/srv/coda"
@@ -76,6 +76,6 @@ def shell(boot, disk, tmp_path):
         conf = tmp_path / "conf"
         conf.write_text(f"break=coda-wait-mount\nvenus=coda-local-venus --semantics={semantics} /srv/coda\n")
         put(disk, conf, "/etc/coda-boot.conf", 0o100644)
-        put(disk, TOP / "tests/boot/guest/exercise.py", "/root/exercise.py")
+        put(disk, BUILD.parent / "tests/boot/guest/exercise.py", "/root/exercise.py")
         return Shell(boot("busybox", disk=disk, keep=True))
     return start
