@@ -4,13 +4,13 @@ import os
 import re
 
 from codaboot import cli, say
+from realvenus import conf
 
 from bootdisk.disk import Entry
 
 # Found beside venus. Its helper codatunneld is venus itself, forked, and no file.
 TOOLS = ("cfs", "clog", "cunlog", "ctokens", "hoard", "vutil", "codacon")
 HOME = "/var/lib/coda"  # of all that outlives a boot: cache, RVM, saved modification logs
-UNITS = {None: 0, "K": 10, "M": 20, "G": 30, "T": 40}  # powers of 1024, as venus takes them
 SMALLEST = 2 << 20
 
 
@@ -18,20 +18,10 @@ SMALLEST = 2 << 20
 
 def cache_bytes(text):
     """The number of bytes in a size such as 1GB or 209715200. Raises UsageError."""
-    match = re.fullmatch(r"([0-9]+)([KMGT])?B?", text.upper(), re.A)
-    size = int(match[1]) << UNITS[match[2]] if match else 0
-    if size < SMALLEST:
+    size = int(text) if text.isascii() and text.isdigit() else conf.size(text)
+    if not size or size < SMALLEST:
         raise cli.UsageError(f"cannot use --cache-size='{text}': not a size of 2MB or more")
     return size
-
-
-def room(cache):
-    """Bytes that a venus with `cache` bytes of cache may come to need.
-
-    Its RVM: 64 MiB and 4 kB for each of at most 50 files in a MiB of cache, and a log of a
-    quarter of that. Measured with 200 MiB and 1 GiB: 119 and 209 MiB.
-    """
-    return cache + (64 << 20) * 5 // 4 + cache // 4
 
 
 def parse_servers(specs):
@@ -45,7 +35,8 @@ def parse_servers(specs):
 
 def texts(realm, servers, cache, timeout, retries, more):
     """The text of each file of the configuration, by its path."""
-    conf = {"realm": realm,
+    settings = {
+            "realm": realm,
             # Venus looks there by itself; the tools look in the prefix they were built for.
             "realmtab": "/etc/coda/realms",
             "cachesize": f"{cache >> 10}KB", "RPC2_timeout": timeout, "RPC2_retries": retries,
@@ -57,13 +48,12 @@ def texts(realm, servers, cache, timeout, retries, more):
             "run_control_file": "/run/coda-client.ctrl", **more}
     names = [name for name, _ in servers]
     return {
-        "/etc/coda/venus.conf": "".join(f"{key}={value}\n" for key, value in conf.items()),
+        "/etc/coda/venus.conf": "".join(f"{key}={value}\n" for key, value in settings.items()),
         "/etc/coda/realms": f"{' '.join([realm, *names])}\n" if names else "",
         "/etc/hosts": "127.0.0.1 localhost\n" + "".join(f"{address} {name}\n" for name, address in servers),
         # Without this file some C libraries ask the net first, which a boot may not have.
         "/etc/nsswitch.conf": "hosts: files dns\n",
         "/coda/NOT_REALLY_CODA": "",
-        f"{HOME}/cache/INIT": "",  # venus makes its cache and RVM anew, and removes it
     }
 
 
@@ -72,7 +62,7 @@ def boot_settings(realm, cache_on):
     also = f"fsck-root.also={cache_on}:{HOME}\n" if cache_on else ""
     return ("# The cache manager on this disk, as coda-build-disk was told.\n"
             f"venus=venus\nroot=/coda/{realm}/linuxroot\n"
-            "venus-start.config=/etc/coda/venus.conf\n" + also + "\n")
+            "venus-start.config=/etc/coda/venus.conf\nwait-mount.cfs=cfs\n" + also + "\n")
 
 
 # --- putting it on the disk -------------------------------------------
