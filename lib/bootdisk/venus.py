@@ -40,6 +40,8 @@ def texts(realm, servers, cache, timeout, retries, more):
             # Venus looks there by itself; the tools look in the prefix they were built for.
             "realmtab": "/etc/coda/realms",
             "cachesize": f"{cache >> 10}KB", "RPC2_timeout": timeout, "RPC2_retries": retries,
+            # A server that is back is noticed at a probe, and venus's own 150 s are long at a boot.
+            "serverprobe": 10,
             "cachedir": f"{HOME}/cache", "checkpointdir": f"{HOME}/spool",
             "rvm_log": f"{HOME}/LOG", "rvm_data": f"{HOME}/DATA", "mapprivate": 1,
             "logfile": "/var/log/coda/venus.log", "errorlog": "/var/log/coda/venus.err",
