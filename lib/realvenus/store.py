@@ -5,6 +5,8 @@ Changes that no server has yet are in both, so nothing here removes anything.
 
 import os
 
+from codaboot import cli
+
 from realvenus import conf
 
 # Where venus looks by itself; see venus.conf(5).
@@ -17,6 +19,12 @@ STRANGERS = {"INIT", "CACHEDIR.TAG", "lost+found"}
 COMPLAINTS = ("Recov_InitRVM:", "Recov_InitRDS:", "Recov_LoadRDS:", "RVM_INIT failed", "rvm_load_segment")
 CRASHED = "becoming a zombie"
 MOUNTING = "Mounting root volume"
+
+
+class Damaged(cli.Failure):
+    """The records cannot be used. They may hold changes that no server has."""
+
+    code = 5
 
 
 # --- deciding: no input, no output ------------------------------------
@@ -58,36 +66,52 @@ class Store:
         self.room = conf.room(conf.size(given["cachesize"]) or 0)
 
     def look(self):
-        """(state, what is wrong) of what is there now."""
+        """(state, what is wrong) of what is there now. Raises UsageError for records on a raw partition."""
         def size(path):
+            if os.path.exists(path) and not os.path.isfile(path):
+                raise cli.UsageError(f"cannot look after venus's records in '{path}': it is no file",
+                                     "without --config venus is left to itself")
             return os.path.getsize(path) if os.path.exists(path) else None
 
         names = os.listdir(self.cache) if os.path.isdir(self.cache) else ()
         return judge(size(self.log), size(self.data), names)
 
-    def begin(self):
-        """Have venus make cache and records anew at its next start; it takes INIT away when it has."""
+    def prepare(self):
+        """At a first start, have venus make cache and records; it takes INIT away when it has.
+
+        Raises Damaged, and Failure without room: venus itself would not notice before it is too late.
+        """
+        state, what = self.look()
+        if state == DAMAGED:
+            raise self.damaged(what)
+        if state != NEW:
+            return
+        if not self.fits():
+            raise cli.Failure(f"cannot make the cache '{self.cache}': venus may need {self.room >> 20} MiB, "
+                              "and they are not free", "a smaller cachesize, or a larger disk")
         for folder, mode in ((self.cache, 0o700), (self.spool, 0o755)):
             os.makedirs(folder, mode, exist_ok=True)
         with open(f"{self.cache}/INIT", "w"):
             pass
 
-    def free(self):
-        """Bytes that are free where the cache is, or would be."""
+    def damaged(self, what):
+        return Damaged(f"cannot use venus's records: {what}",
+                       f"changes that no server has may be in them: copy away {self.log}, {self.data} and "
+                       f"{self.cache}; --on-damage=renew then starts anew")
+
+    def fits(self):
+        """Whether there is room for a new cache with its records, where the cache is or would be."""
         folder = self.cache
         while not os.path.isdir(folder):
             folder = os.path.dirname(folder)
-        room = os.statvfs(folder)
-        return room.f_bavail * room.f_frsize
+        disk = os.statvfs(folder)
+        return disk.f_bavail * disk.f_frsize >= self.room
 
     def put_aside(self):
-        """Move cache and records into a directory of their own beside the cache; its path."""
-        beside, number = os.path.dirname(self.cache), 1
-        while os.path.exists(f"{beside}/damaged.{number}"):
+        """Give cache and records other names, where they are; the number in them."""
+        paths, number = [path for path in (self.log, self.data, self.cache) if os.path.lexists(path)], 1
+        while any(os.path.lexists(f"{path}.damaged.{number}") for path in paths):
             number += 1
-        kept = f"{beside}/damaged.{number}"
-        os.mkdir(kept, 0o700)
-        for path in (self.cache, self.log, self.data):
-            if os.path.lexists(path):
-                os.rename(path, f"{kept}/{os.path.basename(path)}")
-        return kept
+        for path in paths:
+            os.rename(path, f"{path}.damaged.{number}")
+        return number

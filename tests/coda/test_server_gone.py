@@ -1,10 +1,12 @@
 """Boots with the server gone: from a warm cache they go on, from a cold one they say why not."""
 
 import re
+import subprocess
 import time
 
 import pytest
-from machine import PROMPT
+from client import Client
+from machine import PROMPT, own_copy
 
 pytestmark = pytest.mark.coda
 
@@ -15,17 +17,22 @@ def seconds(machine, step):
     return float(times[-1]) - float(times[-2])
 
 
-@pytest.fixture
-def warm(client, realm):
+@pytest.fixture(scope="module")
+def warmed(realm, coda_disk, tmp_path_factory):
     """The disk of a client that has read all of its root, and whose venus ended in good order."""
-    machine = client("coda.break=mount-dev")  # where nothing covers the directories of the root
-    shell = machine.shell()
-    for kind, reads in (("d", "ls -l"), ("f", "cat")):  # ls reads links as well
-        status, said = shell(f"find {realm.root} -type {kind} -exec {reads} '{{}}' + >/dev/null")
-        assert status == 0, said
-    shell("vutil --shutdown; while pidof venus; do sleep 0.2; done; umount /coda; sync")
-    machine.power_cut()
+    # Before coda-mount-dev nothing covers the directories of the root.
+    with Client(tmp_path_factory.mktemp("warm"), realm, coda_disk, append="coda.break=mount-dev") as machine:
+        shell = machine.shell()
+        for kind, reads in (("d", "ls -l"), ("f", "cat")):  # ls reads links as well
+            status, said = shell(f"find {realm.root} -type {kind} -exec {reads} '{{}}' + >/dev/null")
+            assert status == 0, said
+        shell("vutil --shutdown; while pidof venus; do sleep 0.2; done; umount /coda; sync")
     return machine.disk
+
+
+@pytest.fixture
+def warm(warmed, tmp_path):
+    return own_copy(warmed, tmp_path / "warm.img")
 
 
 def test_a_warm_cache_boots_and_the_server_is_noticed_when_it_is_back(client, realm, warm):
@@ -65,13 +72,20 @@ def test_without_a_server_a_warm_cache_is_enough(client, realm, warm):
     assert seconds(machine, "wait-mount") < 15
 
 
-def test_a_cold_cache_says_that_the_server_is_missing_and_goes_on_when_it_is_back(client, realm):
+def test_a_cold_cache_says_that_the_server_is_missing_and_goes_on_when_it_is_back(client, realm, tmp_path):
+    """Its cache is on a file system of its own, empty at first."""
+    with open(tmp_path / "cache.img", "wb") as image:
+        image.truncate(300 << 20)
+    subprocess.run(["mke2fs", "-q", "-t", "ext4", "-L", "codacache", tmp_path / "cache.img"], check=True)
     realm.hold()
-    machine = client("coda.wait-mount.timeout=20")
+    machine = client("coda.wait-mount.timeout=20 coda.fsck-root.also=LABEL=codacache:/var/lib/coda",
+                     root=tmp_path / "cache.img")
     machine.expect("the boot stopped at 'coda-wait-mount', exit status 99$", 180)
     reason = machine.expect(r"reason:  (.+)\n")[1]
     assert "its server is not reached" in reason
     shell = machine.shell()
+    assert "/dev/vdb" in shell("grep ' /var/lib/coda ' /proc/mounts")[1]
+    assert shell("ls /var/lib/coda/DATA")[0] == 0
     realm.release()
     machine.send("exit")
     machine.expect("coda-wait-mount: done", 90)

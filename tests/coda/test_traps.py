@@ -46,6 +46,8 @@ def test_the_first_boot_made_cache_and_records(shell):
 def test_the_root_is_there_and_connected(wait):
     status, said = wait()
     assert status == 0, said
+    status, said = wait("", "--cfs=cfs")
+    assert status == 100, said
 
 
 def test_the_state_is_told(shell, realm):
@@ -99,7 +101,7 @@ def test_its_mount_is_replaced_and_its_records_recover(shell, wait):
     (f": >{KEPT}/LOG", "the log is empty")])
 def test_damaged_records_are_kept_and_started_anew_when_asked(shell, wait, down, damage, says):
     down()
-    shell(f"{damage}; rm -rf {KEPT}/damaged.*; ls -l {KEPT} >/run/before")
+    shell(f"{damage}; rm -rf {KEPT}/*.damaged.*; ls -l {KEPT} >/run/before")
     status, said = shell(f"{START} -- venus", timeout=40)
     assert status == 5, said
     assert says in said and "--on-damage=renew" in said
@@ -107,5 +109,5 @@ def test_damaged_records_are_kept_and_started_anew_when_asked(shell, wait, down,
     assert shell(f"ls -l {KEPT} | cmp - /run/before")[0] == 0
     status, said = shell(f"{START} --on-damage=renew -- venus", timeout=60)
     assert status == 0, said
-    assert shell(f"ls {KEPT}/damaged.1/cache")[0] == 0
+    assert shell(f"ls {KEPT}/cache.damaged.1")[0] == 0
     assert wait()[0] == 0

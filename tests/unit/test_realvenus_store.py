@@ -1,6 +1,7 @@
 """What the real venus keeps: which state it is in, and what a failed venus said of it."""
 
 import pytest
+from codaboot import cli
 from realvenus import store
 
 # As the real one wrote them: a log of garbage, data of garbage, data cut short.
@@ -64,24 +65,54 @@ def kept(tmp_path):
                        f"checkpointdir={tmp_path}/spool\ncachesize=20MB\n")
 
 
+@pytest.fixture(autouse=True)
+def room(monkeypatch):
+    """Enough of it, whatever the machine has."""
+    monkeypatch.setattr(store.Store, "fits", lambda kept: True)
+
+
 def test_a_first_start_is_prepared(kept, tmp_path):
-    assert kept.look() == (store.NEW, "")
-    kept.begin()
+    kept.prepare()
     assert (tmp_path / "cache/INIT").exists() and (tmp_path / "spool").is_dir()
     assert (tmp_path / "cache").stat().st_mode & 0o777 == 0o700
     assert kept.look() == (store.BEGUN, "")
 
 
+def test_a_later_start_is_left_alone(kept, tmp_path):
+    (tmp_path / "cache").mkdir()
+    for name in ("LOG", "DATA"):
+        (tmp_path / name).write_text("x")
+    kept.prepare()
+    assert not (tmp_path / "cache/INIT").exists()
+
+
+def test_damage_names_what_to_copy_away(kept, tmp_path):
+    (tmp_path / "LOG").write_text("x")
+    with pytest.raises(store.Damaged, match="the data is not there") as failure:
+        kept.prepare()
+    assert failure.value.code == 5
+    assert f"{tmp_path}/LOG" in failure.value.hint and f"{tmp_path}/cache" in failure.value.hint
+
+
+def test_records_on_a_partition_are_left_to_venus(tmp_path):
+    with pytest.raises(cli.UsageError, match="'/dev/null': it is no file"):
+        store.Store(f"cachedir={tmp_path}/cache\nrvm_log=/dev/null\n").prepare()
+
+
+def test_without_room_nothing_is_made(kept, tmp_path, monkeypatch):
+    monkeypatch.undo()
+    kept.room = 1 << 60
+    with pytest.raises(cli.Failure, match="are not free"):
+        kept.prepare()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_what_is_put_aside_is_whole_and_never_overwritten(kept, tmp_path):
     for number in (1, 2):
-        kept.begin()
+        kept.prepare()
         (tmp_path / "cache/V").write_text(str(number))
         (tmp_path / "LOG").write_text("log")
-        assert kept.put_aside() == f"{tmp_path}/damaged.{number}"
+        assert kept.put_aside() == number
         assert kept.look() == (store.NEW, "")
-    assert (tmp_path / "damaged.1/cache/V").read_text() == "1"
-    assert (tmp_path / "damaged.2/LOG").read_text() == "log"
-
-
-def test_free_room_is_that_of_the_nearest_directory(kept):
-    assert kept.free() > 0
+    assert (tmp_path / "cache.damaged.1/V").read_text() == "1"
+    assert (tmp_path / "LOG.damaged.2").read_text() == "log"
