@@ -24,11 +24,16 @@ def cache_bytes(text):
     return size
 
 
+def is_name(text):
+    """Whether `text` can be the name of a realm or a server."""
+    return bool(re.fullmatch(r"\w[\w.-]*", text, re.A))
+
+
 def parse_servers(specs):
     """NAME=ADDRESS words as [(name, address)]. Raises UsageError."""
     pairs = [spec.partition("=")[::2] for spec in specs]
     for name, address in pairs:
-        if not re.fullmatch(r"[\w.-]+", name, re.A) or not re.fullmatch(r"[0-9a-fA-F.:]+", address):
+        if not is_name(name) or not re.fullmatch(r"[0-9a-fA-F.:]+", address):
             raise cli.UsageError(f"cannot use --server='{name}={address}': not NAME=ADDRESS")
     return pairs
 

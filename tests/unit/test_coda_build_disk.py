@@ -125,6 +125,7 @@ def test_what_is_not_there_is_named_and_nothing_is_written(run_command, tree, tm
     (["--add=/etc:relative"], "cannot use --add='/etc:relative'"),
     (["--venus=/nowhere/venus"], "cannot use --venus='/nowhere/venus'"),
     (["--venus=/bin/true"], "without --realm"),
+    (["--venus=/bin/true", "--realm=a/b"], "without --realm"),
     (["--venus=/bin/true", "--realm=x", "--cache-size=much"], "cannot use --cache-size='much'"),
     (["--venus=/bin/true", "--realm=x", "--venus-conf=none"], "cannot use --venus-conf"),
     (["--venus=/bin/true", "--realm=x", "--rpc2-timeout=0"], "cannot use --rpc2-timeout='0'"),
