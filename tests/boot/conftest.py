@@ -4,10 +4,9 @@ import subprocess
 
 import pytest
 from conftest import need_programs
-from machine import BUILD, Machine, own_copy, sample
+from machine import BUILD, Machine, Shell, own_copy, sample
 
 SAMPLE = "coda.fsck-root.also=LABEL=codaroot:/srv/coda"
-PROMPT = r"^/ # "
 
 
 def put(image, source, path, mode=0o100755):
@@ -49,24 +48,6 @@ def boot(tmp_path):
     for machine in machines:
         machine.__exit__()
         print(f"--- console of the machine, {machine.work}/console\n{machine.text[-4000:]}")
-
-
-class Shell:
-    """The rescue shell of a machine: run a line, get what it printed and its exit status."""
-
-    def __init__(self, machine):
-        self.machine = machine
-        machine.expect(PROMPT)
-        self.number = 0
-
-    def __call__(self, line, timeout=60):
-        self.number += 1
-        self.machine.send(f"{{ {line}\n}} >/run/out 2>&1")
-        self.machine.send(f'echo "end{self.number}=$?"; cat /run/out; echo __')
-        status = int(self.machine.expect(rf"^end{self.number}=(\d+)$", timeout)[1])
-        begin = self.machine.seen
-        self.machine.expect("^__$")
-        return status, self.machine.text[begin:self.machine.seen].strip("\n_")
 
 
 @pytest.fixture
