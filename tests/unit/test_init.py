@@ -158,6 +158,13 @@ def test_a_failed_step_opens_a_shell_that_says_why_and_is_run_again(boot, name, 
     assert failed["reason"] == f'{name}: cannot do "it": \\ reason'
 
 
+def test_a_token_is_a_step_of_its_own_when_it_is_asked_for(boot):
+    boot.program("coda-keep-token", STEP)
+    events = boot.run(conf="token=client7@example.org /etc/coda/secret\nkeep-token.uid=0\n")
+    step = "coda-keep-token --uid=0 --wait=no client7@example.org /etc/coda/secret"
+    assert events.index(step) == events.index("coda-venus-start -- coda-local-venus /srv/coda") + 1
+
+
 @pytest.mark.parametrize("action", ["reboot", "poweroff"])
 @pytest.mark.parametrize("name", STEPS)
 def test_unattended_machine_leaves_after_a_time(boot, name, action):
