@@ -6,7 +6,18 @@ Its name stands in venus.conf (marinersocket). Everybody may connect; venus take
 import os
 import socket
 
-from codaboot import wait
+import keeper
+from codaboot import cli, wait
+
+NO_VENUS = 4
+
+
+def connect(path):
+    """A Mariner for the socket `path`. Raises Failure."""
+    try:
+        return Mariner(keeper.Place(path))
+    except OSError as error:
+        raise cli.Failure(f"cannot ask venus on '{path}': {error.strerror}", code=NO_VENUS) from None
 
 
 class Mariner:

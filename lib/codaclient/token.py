@@ -8,7 +8,9 @@ import time
 
 from codaboot import cli, run
 
-WRONG, NO_VENUS, UNREACHABLE = 3, 4, 5
+from codaclient.mariner import NO_VENUS
+
+WRONG, UNREACHABLE = 3, 5
 # A name no realm has: the authentication server refuses it in half a second, if it is there.
 NOBODY = "coda-boot.no-such-user"
 

@@ -1,0 +1,74 @@
+"""A profile into venus's hoard database, and a walk that fetches what is not there yet."""
+
+import os
+import re
+import tempfile
+
+from codaboot import cli, run, say, wait
+from codaclient.mariner import connect
+
+REFUSED = 3
+
+
+def primary_user(text):
+    """The uid of primaryuser= in the text of venus.conf, 0 without one."""
+    values = re.findall(r'^\s*primaryuser\s*=\s*"?(\d+)', text, flags=re.M)
+    return int(values[-1]) if values else 0
+
+
+def judge(err):
+    """What hoard complained of: (whether it was about rights, lines). It exits 0 all the same."""
+    # After a walk it shows what is wrong on a terminal, which a boot has not got.
+    lines = [line for line in err.splitlines() if line.strip() and "open(/dev/tty)" not in line]
+    return any("Permission denied" in line for line in lines), lines
+
+
+def hoard(user, text):
+    """Give hoard the commands `text`, as `user`. Raises Failure."""
+    with tempfile.NamedTemporaryFile("w", dir="/run", prefix="hoard.") as file:
+        file.write(text)
+        file.flush()
+        os.chmod(file.name, 0o644)
+        done = run.program(["hoard", "-f", file.name], user=user, ok=None)
+    denied, lines = judge(done.err)
+    if denied:
+        raise cli.Failure(f"cannot hoard as uid {user}: venus allows its primary user only",
+                          "primaryuser in venus.conf, at its start, and not 0", REFUSED)
+    if done.status or lines:
+        raise cli.Failure(f"cannot hoard: {(lines or [f'exit status {done.status}'])[0]}")
+
+
+def add(user, text, batch=100):
+    """Give hoard its add lines, a part at a time: it takes some milliseconds for each. Raises Failure."""
+    lines = text.splitlines(keepends=True)
+    progress = say.Progress("hoard entries", len(lines))
+    try:
+        for first in range(0, len(lines), batch):
+            hoard(user, "".join(lines[first:first + batch]))
+            progress.update(first + batch)
+    finally:
+        progress.end()
+
+
+def walk(user, socket):
+    """Walk, and show how far it is: venus says so on its mariner socket. Raises Failure."""
+    mariner, progress = connect(socket), say.Progress("hoard walk, %", 100)
+    mariner.say("set:fetch")
+    # hoard waits for the end of the walk; we listen meanwhile.
+    pid = os.fork()
+    if pid == 0:
+        cli.run(lambda: hoard(user, "walk\n"))
+    pidfd = os.pidfd_open(pid)
+    try:
+        while pidfd not in wait.ready([pidfd, mariner.fileno()], wait.Deadline(None)):
+            lines = mariner.lines()
+            if lines is None:
+                break
+            for percent in re.findall(r"progress::hoarding (\d+)%", "\n".join(lines)):
+                progress.update(int(percent))
+    finally:
+        progress.end()
+        mariner.close()
+    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    if status:
+        raise cli.Failure("cannot walk: the reason is above", code=status if status > 0 else 128 - status)
