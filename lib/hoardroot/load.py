@@ -24,7 +24,7 @@ def judge(err):
 
 
 def hoard(user, text):
-    """Give hoard the commands `text`, as `user`. Raises Failure."""
+    """Give hoard the commands `text`, as `user`; what it complains of, as lines. Raises Failure."""
     with tempfile.NamedTemporaryFile("w", dir="/run", prefix="hoard.") as file:
         file.write(text)
         file.flush()
@@ -34,20 +34,28 @@ def hoard(user, text):
     if denied:
         raise cli.Failure(f"cannot hoard as uid {user}: venus allows its primary user only",
                           "primaryuser in venus.conf, at its start, and not 0", REFUSED)
-    if done.status or lines:
-        raise cli.Failure(f"cannot hoard: {(lines or [f'exit status {done.status}'])[0]}")
+    return lines or ([f"exit status {done.status}"] if done.status else [])
 
 
-def add(user, text, batch=100):
-    """Give hoard its add lines, a part at a time: it takes some milliseconds for each. Raises Failure."""
-    lines = text.splitlines(keepends=True)
-    progress = say.Progress("hoard entries", len(lines))
+def add(user, lines, batch=50):
+    """Give hoard its add `lines`, a part at a time; what it complains of. Raises Failure."""
+    progress, complaints = say.Progress("hoard entries", len(lines)), []
     try:
         for first in range(0, len(lines), batch):
-            hoard(user, "".join(lines[first:first + batch]))
+            complaints += hoard(user, "".join(lines[first:first + batch]))
             progress.update(first + batch)
     finally:
         progress.end()
+    return complaints
+
+
+def load(user, lines, socket):
+    """Give hoard its add `lines`, and walk. One that hoard refuses stops no other. Raises Failure."""
+    complaints = add(user, lines)
+    walk(user, socket)
+    if complaints:
+        raise cli.Failure(f"cannot hoard all: {complaints[0]}",
+                          f"and {len(complaints) - 1} more complaints" if complaints[1:] else None)
 
 
 def walk(user, socket):
@@ -57,7 +65,7 @@ def walk(user, socket):
     # hoard waits for the end of the walk; we listen meanwhile.
     pid = os.fork()
     if pid == 0:
-        cli.run(lambda: hoard(user, "walk\n"))
+        cli.run(lambda: hoard(user, "walk\n") and cli.REFUSED)
     pidfd = os.pidfd_open(pid)
     try:
         while pidfd not in wait.ready([pidfd, mariner.fileno()], wait.Deadline(None)):

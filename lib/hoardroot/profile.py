@@ -57,4 +57,4 @@ def commands(found, root, priority):
             left.append(path)
         elif kind != "see":
             lines.append(f"add {place} {priority}{':d+' if kind == 'all' else ''}\n")
-    return "".join(lines), left
+    return lines, left

@@ -32,6 +32,11 @@ class Alarm:
         _checked(LIBC.timerfd_settime(self.descriptor, 0, value, None))
 
 
+    def clear(self):
+        """Be silent again after a ring."""
+        os.read(self.descriptor, 8)
+
+
 class Appearance:
     """The making of names in a directory (inotify(7)), seen even when its path leads elsewhere later."""
 

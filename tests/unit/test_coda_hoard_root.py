@@ -163,10 +163,10 @@ def test_a_line_that_is_none_is_named(line):
 
 def test_hoard_commands():
     found = {"/bin/sh": "one", "/etc": "all", "/x": "see", "/a b": "one", "/": "one"}
-    text, left = profile.commands(found, "/coda/coda.test/root", 900)
-    assert text == ("add /coda/coda.test/root 900\n"
-                    "add /coda/coda.test/root/bin/sh 900\n"
-                    "add /coda/coda.test/root/etc 900:d+\n")
+    lines, left = profile.commands(found, "/coda/coda.test/root", 900)
+    assert lines == ["add /coda/coda.test/root 900\n",
+                     "add /coda/coda.test/root/bin/sh 900\n",
+                     "add /coda/coda.test/root/etc 900:d+\n"]
     assert left == ["/a b"]
 
 
