@@ -51,32 +51,29 @@ def add(user, lines, batch=50):
 
 def load(user, lines, socket):
     """Give hoard its add `lines`, and walk. One that hoard refuses stops no other. Raises Failure."""
-    complaints = add(user, lines)
-    walk(user, socket)
+    complaints = add(user, lines) + walk(user, socket)
     if complaints:
         raise cli.Failure(f"cannot hoard all: {complaints[0]}",
                           f"and {len(complaints) - 1} more complaints" if complaints[1:] else None)
 
 
 def walk(user, socket):
-    """Walk, and show how far it is: venus says so on its mariner socket. Raises Failure."""
-    mariner, progress = connect(socket), say.Progress("hoard walk, %", 100)
+    """Walk; what hoard complains of. How far it is venus says on its mariner socket. Raises Failure."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    mariner, progress, event = connect(socket), say.Progress("hoard walk, in percent", 100), os.eventfd(0)
     mariner.say("set:fetch")
-    # hoard waits for the end of the walk; we listen meanwhile.
-    pid = os.fork()
-    if pid == 0:
-        cli.run(lambda: hoard(user, "walk\n") and cli.REFUSED)
-    pidfd = os.pidfd_open(pid)
-    try:
-        while pidfd not in wait.ready([pidfd, mariner.fileno()], wait.Deadline(None)):
+    with ThreadPoolExecutor(1) as pool:
+        # hoard waits for the end of the walk; we listen meanwhile.
+        walking = pool.submit(hoard, user, "walk\n")
+        walking.add_done_callback(lambda _: os.eventfd_write(event, 1))
+        while event not in wait.ready([event, mariner.fileno()], wait.Deadline(None)):
             lines = mariner.lines()
             if lines is None:
                 break
             for percent in re.findall(r"progress::hoarding (\d+)%", "\n".join(lines)):
                 progress.update(int(percent))
-    finally:
-        progress.end()
-        mariner.close()
-    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    if status:
-        raise cli.Failure("cannot walk: the reason is above", code=status if status > 0 else 128 - status)
+    progress.end()
+    mariner.close()
+    os.close(event)
+    return walking.result()

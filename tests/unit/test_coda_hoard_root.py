@@ -214,3 +214,51 @@ def test_what_is_shown_is_bounded(module):
     check = type("Check", (), {"missing": {f"/f{n:02}": "gone" for n in range(25)}})
     assert len(module.report(check, False)) == 21 and module.report(check, False)[-1] == "and 5 more"
     assert len(module.report(check, True)) == 25
+
+
+@pytest.fixture
+def hoard(tmp_path, monkeypatch):
+    """A stand-in for hoard, which notes its commands, and a venus that listens: hoard(SCRIPT)."""
+    import socket
+
+    listening = socket.socket(socket.AF_UNIX)
+    listening.bind(str(tmp_path / "mariner"))
+    listening.listen()
+
+    def make(script):
+        path = tmp_path / "bin/hoard"
+        path.parent.mkdir()
+        path.write_text(f'#!/bin/sh\ncat "$2" >>{tmp_path}/commands\n{script}\n')
+        path.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{tmp_path}/bin:/usr/bin:/bin")
+        return lambda lines: loading.load(os.getuid(), lines, str(tmp_path / "mariner"))
+    yield make
+    listening.close()
+
+
+LINES = [f"add /coda/x/{number} 900\n" for number in range(120)]
+
+
+def test_entries_go_in_parts_and_then_comes_a_walk(hoard, tmp_path):
+    hoard("")(LINES)
+    assert (tmp_path / "commands").read_text() == "".join(LINES) + "walk\n"
+
+
+def test_one_bad_entry_stops_no_other(hoard, tmp_path):
+    complaint = "canonicalize: chdir(7) failed (No such file or directory)"
+    load = hoard(f"""grep -q '/coda/x/7 ' "$2" && echo '{complaint}' >&2; exit 0""")
+    with pytest.raises(cli.Failure, match=r"chdir\(7\)"):
+        load(LINES)
+    assert (tmp_path / "commands").read_text() == "".join(LINES) + "walk\n"
+
+
+def test_a_refusal_is_told_though_hoard_exits_0(hoard):
+    with pytest.raises(cli.Failure) as caught:
+        hoard("echo 'pioctl:Add(7f000001@coda.test, ., 100, 5, 0): Permission denied' >&2")(LINES)
+    assert caught.value.code == loading.REFUSED
+
+
+def test_a_walk_that_is_refused_is_a_failure(hoard):
+    load = hoard("""grep -q walk "$2" && echo 'pioctl:Walk(1000): Interrupted system call' >&2; exit 0""")
+    with pytest.raises(cli.Failure, match="Interrupted"):
+        load(LINES)
