@@ -193,6 +193,25 @@ def test_a_failed_step_opens_a_shell_that_says_why_and_is_run_again(boot, name, 
     assert failed["reason"] == f'{name}: cannot do "it": \\ reason'
 
 
+def test_debug_opens_consoles_before_venus_and_is_off_otherwise(boot):
+    boot.program("coda-open-consoles", STEP)
+    events = boot.run("coda.debug coda.open-consoles.shell=/dev/ttyS1")
+    venus = events.index("coda-venus-start -- coda-local-venus /srv/coda")
+    assert events[venus - 1] == "coda-open-consoles --shell=/dev/ttyS1"
+
+
+def test_a_boot_opens_no_consoles_by_itself(boot):
+    boot.program("coda-open-consoles", STEP)
+    assert not [event for event in boot.run("coda.debugging quiet") if "consoles" in event]
+
+
+def test_a_token_is_a_step_of_its_own_when_it_is_asked_for(boot):
+    boot.program("coda-keep-token", STEP)
+    events = boot.run(conf="token=client7@example.org /etc/coda/secret\nkeep-token.uid=0\n")
+    step = "coda-keep-token --uid=0 --wait=no client7@example.org /etc/coda/secret"
+    assert events.index(step) == events.index("coda-venus-start -- coda-local-venus /srv/coda") + 1
+
+
 @pytest.mark.parametrize("action", ["reboot", "poweroff"])
 @pytest.mark.parametrize("name", STEPS)
 def test_unattended_machine_leaves_after_a_time(boot, name, action):
