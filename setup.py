@@ -1,4 +1,4 @@
-"""Packaging: the shared library, the inside of the local venus, and every command by glob."""
+"""Packaging: the libraries and the commands, both by glob."""
 
 import re
 from glob import glob
@@ -15,7 +15,7 @@ setup(
     license="MIT",
     python_requires=">=3.11",
     package_dir={"": "lib"},
-    packages=["bootdisk", "codaboot", "localvenus", "netup"],
+    packages=sorted(path.parent.name for path in Path("lib").glob("*/__init__.py")),
     scripts=sorted(glob("bin/coda-*")),
     install_requires=["docopt-ng>=0.9,<0.10", "sh>=2.2,<3", "pyroute2>=0.9.5,<0.10"],
 )

@@ -7,7 +7,6 @@ from conftest import need_programs
 from machine import BUILD, Machine, own_copy
 
 SAMPLE = "coda.fsck-root.also=LABEL=codaroot:/srv/coda"
-PROMPT = r"^/ # "
 
 
 def put(image, source, path, mode=0o100755):

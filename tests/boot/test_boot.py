@@ -4,9 +4,9 @@ import json
 import subprocess
 
 import pytest
-from boot.conftest import PROMPT, put
+from boot.conftest import put
 from conftest import need_programs, need_root
-from machine import DEAD_NET, USER_NET
+from machine import DEAD_NET, PROMPT, USER_NET
 
 pytestmark = pytest.mark.boot
 

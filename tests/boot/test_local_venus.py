@@ -1,28 +1,11 @@
 """The local venus under the kernel's own Coda file system, in the boot disk's world."""
 
 import pytest
-from boot.conftest import PROMPT, put
+from boot.conftest import put
 from conftest import TOP
+from machine import Shell
 
 pytestmark = pytest.mark.boot
-
-
-class Shell:
-    """The rescue shell of a machine: run a line, get what it printed and its exit status."""
-
-    def __init__(self, machine):
-        self.machine = machine
-        machine.expect(PROMPT)
-        self.number = 0
-
-    def __call__(self, line, timeout=60):
-        self.number += 1
-        self.machine.send(f"{{ {line}\n}} >/run/out 2>&1")
-        self.machine.send(f'echo "end{self.number}=$?"; cat /run/out; echo __')
-        status = int(self.machine.expect(rf"^end{self.number}=(\d+)$", timeout)[1])
-        begin = self.machine.seen
-        self.machine.expect("^__$")
-        return status, self.machine.text[begin:self.machine.seen].strip("\n_")
 
 
 @pytest.fixture
