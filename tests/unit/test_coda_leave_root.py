@@ -71,13 +71,13 @@ def test_what_time_cannot_change_is_not_waited_for(module, disk, monkeypatch):
 
 def test_writers_are_told_from_readers(module, tmp_path):
     device = os.stat(tmp_path).st_dev
-    name = f"{os.major(device)}:{os.minor(device)}"
-    me = {os.getpid(): (1, "a\0b\0")}
-    with open(tmp_path / "file", "w") as file:
-        said = module.writers("/proc", name, me)
-        assert f"process {os.getpid()} (a b) writes '{file.name}'" in said
-    with open(tmp_path / "file"):
-        assert str(tmp_path) not in module.writers("/proc", name, me)
+    name, path = f"{os.major(device)}:{os.minor(device)}", tmp_path / "file"
+    for mode, word in (("w", f"(sleep 60) writes '{path}'"), ("r", "no process")):
+        with open(path, mode) as file, subprocess.Popen(
+                ["sleep", "60"], stdin=file, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as child:
+            said = module.writers("/proc", name, {child.pid: (1, "sleep\00060\0")})
+            child.kill()
+        assert word in said
 
 
 def test_who_does_not_end_is_forced(module, capfd):
