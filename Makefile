@@ -48,7 +48,7 @@ coverage: $(B)/packages $(B)/venv/done ## coverage of bin/, lib/ and etc/init by
 
 lint: $(B)/packages $(B)/venv/done ## ruff, shellcheck
 	$(PYTHON) -m ruff check --quiet --config tests/ruff.toml lib tests setup.py bin/coda-*
-	shellcheck -S warning etc/init etc/initrd tests/boot/sample/build tests/boot/sample/proof tests/coda/serve tests/coverage .ci/run
+	shellcheck -S warning etc/init etc/initrd etc/shutdown tests/boot/sample/build tests/boot/sample/proof tests/coda/serve tests/coverage .ci/run
 
 install: ## put bin, lib, etc and man below DESTDIR, at the places Debian expects
 	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/lib/python3/dist-packages $(DESTDIR)/etc/coda-boot

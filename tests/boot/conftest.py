@@ -17,6 +17,13 @@ def put(image, source, path, mode=0o100755):
                    capture_output=True)
 
 
+def is_clean(image):
+    """Whether the ext4 file system in `image` was left in order: an empty journal, no error."""
+    state = subprocess.run(["dumpe2fs", "-h", image], capture_output=True, text=True, check=True).stdout
+    check = subprocess.run(["e2fsck", "-fn", image], capture_output=True)
+    return "needs_recovery" not in state and check.returncode == 0
+
+
 @pytest.fixture(autouse=True)
 def _needs():
     need_programs("qemu-system-x86_64", "debugfs", "e2fsck")

@@ -4,7 +4,7 @@ import json
 import subprocess
 
 import pytest
-from boot.conftest import put
+from boot.conftest import is_clean, put
 from conftest import need_programs, need_root
 from machine import DEAD_NET, PROMPT, USER_NET, served_by_coda
 
@@ -19,8 +19,8 @@ def steps(proof):
 @pytest.mark.parametrize("init, pid1", [
     ("systemd", "systemd /usr/lib/systemd/systemd"), ("sysvinit", "init /sbin/init"),
     ("busybox", "init /bin/busybox")])
-def test_each_init_becomes_pid_1_with_its_root_in_coda_and_powers_off(boot, init, pid1):
-    machine = boot(init)
+def test_each_init_becomes_pid_1_with_its_root_in_coda_and_powers_off(boot, disk, init, pid1):
+    machine = boot(init, disk=disk, keep=True)
     machine.wait()
     proof = machine.proof()
     assert served_by_coda(proof)
@@ -32,6 +32,7 @@ def test_each_init_becomes_pid_1_with_its_root_in_coda_and_powers_off(boot, init
     if init == "systemd":
         assert proof["system_state"] in (["running"], ["degraded"])
     assert "Kernel panic" not in machine.text
+    assert is_clean(disk)
 
 
 def test_chroot_and_device_image_of_1998(boot, disk, tmp_path, run_command):

@@ -161,6 +161,7 @@ def test_dry_run(run_command, new):
     assert lines[-3:-1] == [f"cd {new} && mount --move . /", "chroot ."]
     assert lines[-1].startswith("exec env -i ") and lines[-1].endswith("'A=b c' /init 'x y' --help")
     assert f"mount --bind / {new}/run/coda/disk" in lines
+    assert f"mount --bind / {new}/run/initramfs" not in lines  # a shutdown is for process 1
     assert Path("/proc/self/mountinfo").read_text() == before
 
 
@@ -221,7 +222,8 @@ def test_handoff(new, tmp_path, mode):
         $b unshare -U $b true 2>/dev/null && echo namespaces
         $b cut -d' ' -f5 /proc/self/mountinfo | $b head -1
         [ "$(cat /run/sendsigs.omit.d/coda)" = "$(cat /run/daemon)" ] && echo spared
-        d=$($b cat /run/daemon); [ -e /proc/$d/root/etc/passwd ] && echo "daemon keeps its root"
+        [ -e /run/coda/world/etc/passwd ] && [ -d /run/coda/world/run/mine ] && echo "daemon keeps its root"
+        [ -e /run/initramfs/etc/passwd ] && echo "a way back"
         exit 7
     """.replace("$(cat", "$($b cat"))
     done = as_first(new, tmp_path, f"--mode={mode}", "--env=A=b c",
@@ -243,7 +245,7 @@ def test_handoff(new, tmp_path, mode):
     if subprocess.run(["unshare", "-U", "true"], capture_output=True).returncode == 0 and mode == "move":
         expected.append("namespaces")
     expected.append("/" if mode == "move" else "/dev")  # after a chroot, / is no mount point
-    assert rest == [*expected, "spared", "daemon keeps its root"]
+    assert rest == [*expected, "spared", "daemon keeps its root", "a way back"]
 
 
 RESCUE = """cat >/run/rescue <<'EOF'

@@ -260,6 +260,20 @@ def test_minor(module):
     assert [module.minor(d) for d in ("/dev/cfs0", "/dev/cfs3", "/dev/coda/12", "/dev/coda")] == [0, 3, 12, 0]
 
 
+def test_a_mark_that_was_written_over_is_put_back(module):
+    helper = subprocess.Popen(["codatunneld", "-c", "while :; do sleep 9; done"], executable="/bin/sh")
+    try:
+        with open(f"/proc/{helper.pid}/cmdline") as line:
+            while not line.read().startswith("codatunneld"):
+                line.seek(0)  # it is still before its exec
+            module.mark_again("/proc", helper.pid)
+            line.seek(0)
+            assert line.read().startswith("@odatunneld\0-c\0")
+    finally:
+        helper.kill()
+        helper.wait()
+
+
 @pytest.mark.parametrize("line, mounted", [
     ("30 20 0:9 / /coda rw - coda coda rw", True),
     ("30 20 0:9 / /coda rw - ext4 coda rw", False),

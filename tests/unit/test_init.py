@@ -49,7 +49,7 @@ class Boot:
         for applet in ("cat", "grep", "mkdir", "sed", "sort", "sync", "xargs", "kill"):
             (top / "bin" / applet).symlink_to("busybox")
         self._shell(shell)
-        for name in [*STEPS, *OVERLAY, "coda-handoff"]:
+        for name in [*STEPS, *OVERLAY, "coda-handoff", "coda-leave-root"]:
             self.program(name, STEP)
         for name, text in FAKES.items():
             self.program(name, text)
@@ -89,7 +89,7 @@ class Boot:
         (self.top / "proc/cmdline").write_text(text + "\n")
         with open(self.top / "etc/coda-boot.conf", "a") as file:
             file.write(conf)
-        for name in [*STEPS, "coda-handoff"]:
+        for name in [*STEPS, "coda-handoff", "coda-leave-root"]:
             (self.top / "status" / name).touch()
         console = os.open(self.top / "dev/console", os.O_RDWR | os.O_NONBLOCK)
         trace = os.environ.get("CODA_INIT_TRACE")
@@ -218,14 +218,14 @@ def test_unattended_machine_leaves_after_a_time(boot, name, action):
     boot.status(name, 111)
     events = boot.run(f"coda.onfail={action} coda.onfail-after=42")
     assert "shell" not in events
-    assert events[-3:] == ["sleep 42", "mount -o remount,ro /", action]
+    assert events[-3:] == ["sleep 42", "coda-leave-root ", action]
     assert f"the boot stopped at '{name}'" in boot.console
 
 
 def test_fsck_that_wants_a_reboot_gets_it(boot):
     boot.status("coda-fsck-root", 2)
     events = boot.run()
-    assert events[-2:] == ["mount -o remount,ro /", "reboot"]
+    assert events[-2:] == ["coda-leave-root ", "reboot"]
     assert "coda-venus-start" not in " ".join(events)
 
 
