@@ -50,10 +50,13 @@ class Client(Machine):
     def carrier(self, on):
         """Plug the cable in, or pull it: the card sees it."""
         with socket.socket(socket.AF_UNIX) as monitor:
+            monitor.settimeout(10)
             monitor.connect(str(self.monitor))
-            monitor.recv(4096)
-            monitor.sendall(f"set_link n0 {'on' if on else 'off'}\n".encode())
-            monitor.recv(4096)
+            for line in ("", f"set_link n0 {'on' if on else 'off'}\n"):
+                monitor.sendall(line.encode())
+                said = b""
+                while not said.endswith(b"\n(qemu) "):  # the prompt after the command: it is done
+                    said += monitor.recv(4096)
 
     def power_cut(self):
         self.process.kill()
