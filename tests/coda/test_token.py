@@ -15,7 +15,7 @@ def secret():
 
 
 def test_a_token_outlives_a_new_venus_and_the_handoff(client, realm, secret):
-    machine = client(append="coda.break=handoff")
+    machine = client(append="coda.break=wait-mount,handoff")  # so early nothing keeps /coda busy
     shell, name = machine.shell(), f"{ADMIN}@{realm.name}"
     shell(secret)
     status, said = shell(f"coda-keep-token {name} /etc/wrong")
@@ -28,6 +28,8 @@ def test_a_token_outlives_a_new_venus_and_the_handoff(client, realm, secret):
     waiting = f"for i in 1 2 3 4 5 6 7 8 9; do ctokens @{realm.name} && break; sleep 2; done"
     assert "500" in shell(waiting)[1]
 
+    machine.send("exit")
+    machine.expect("stopped before 'coda-handoff'")
     machine.send("exit")
     machine.expect("coda-handoff --rescue")
     shell = machine.shell()
