@@ -94,10 +94,10 @@ $(B)/disk/done: $(B)/donor/done $(B)/venv/done $(shell find bin lib etc -type f 
 	@cat $(B)/disk.sizes
 	@touch $@
 
-$(B)/sample-%/done: $(wildcard tests/boot/sample/*) | $(B)/packages
+$(B)/sample-%/done: $(shell find tests/boot/sample -type f) | $(B)/packages $(B)/venv/done
 	$(SAY) 'the sample new root: Debian $(SUITE) with $*'
 	@mkdir -p $(@D)
-	@tests/boot/sample/build $* $(@D)
+	@$(OURS) tests/boot/sample/build $* $(@D)
 	@touch $@
 
 .PHONY: $(B)/samples
