@@ -1,12 +1,19 @@
-"""Whole boots that come up: the inits, the handoff modes, the cards, the break point, a step replaced."""
+"""Whole boots that come up: the inits, the handoff modes, the cards, the break point, a step replaced,
+and the init of the manual."""
 
 import json
 import subprocess
 
 import pytest
+<<<<<<< HEAD
 from boot.conftest import is_clean, put
 from conftest import need_programs, need_root
 from machine import DEAD_NET, PROMPT, USER_NET, served_by_coda
+=======
+from boot.conftest import PROMPT, put
+from conftest import TOP, need_programs, need_root
+from machine import BUILD, DEAD_NET, USER_NET, own_copy, served_by_coda
+>>>>>>> 2b325f8bf0745b6671e28b1fbb9630f71af88d84
 
 pytestmark = pytest.mark.boot
 
@@ -81,6 +88,22 @@ def test_a_step_replaced_by_a_shell_script(boot, disk, tmp_path):
     machine.expect("/usr/local/sbin/coda-netup: my own network")
     machine.wait()
     assert steps(machine.proof())["coda-netup"]["status"] == 0
+
+
+def test_the_init_of_the_manual_boots_as_it_stands(boot, disk, tmp_path):
+    text = (TOP / "man/coda-boot.7").read_text().partition(".SS An init of your own")[2]
+    script = tmp_path / "init"
+    script.write_text(text.partition(".RS 4\n")[2].partition(".RE\n")[0].replace("\\-", "-"))
+    put(disk, script, "/usr/sbin/own-init")
+    # What its words stand for here: a venus by that name, and a realm.
+    venus = tmp_path / "venus"
+    venus.write_text("#!/bin/sh\nmount /dev/vdb /srv/coda && exec coda-local-venus /srv/coda\n")
+    put(disk, venus, "/usr/sbin/venus")
+    root = own_copy(BUILD / "sample-busybox/root.img", tmp_path / "root.img")
+    subprocess.run(["debugfs", "-w", "-R", "symlink /example.org .", root], check=True, capture_output=True)
+    machine = boot(None, "init=/usr/sbin/own-init", disk=disk, root=root)
+    machine.wait()
+    assert served_by_coda(machine.proof())
 
 
 def test_dhcp_with_classless_routes_over_a_real_wire(boot, tmp_path):
