@@ -5,15 +5,9 @@ import json
 import subprocess
 
 import pytest
-<<<<<<< HEAD
 from boot.conftest import is_clean, put
-from conftest import need_programs, need_root
-from machine import DEAD_NET, PROMPT, USER_NET, served_by_coda
-=======
-from boot.conftest import PROMPT, put
 from conftest import TOP, need_programs, need_root
-from machine import BUILD, DEAD_NET, USER_NET, own_copy, served_by_coda
->>>>>>> 2b325f8bf0745b6671e28b1fbb9630f71af88d84
+from machine import BUILD, DEAD_NET, PROMPT, USER_NET, own_copy, served_by_coda
 
 pytestmark = pytest.mark.boot
 
