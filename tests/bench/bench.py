@@ -19,7 +19,7 @@ GUEST = TOP / "tests/bench/guest"
 sys.path[:0] = [str(TOP / "tests"), str(TOP / "tests/boot")]
 
 from boot.conftest import SAMPLE, put  # noqa: E402
-from machine import BUILD, Machine, own_copy  # noqa: E402
+from machine import BUILD, Machine, own_copy, sample  # noqa: E402
 
 RUNS = 5
 figures = []
@@ -120,7 +120,7 @@ def trees(work):
     """5. The Debian sample audited, populated and cloned on a disk, over cp -a and sync of the same."""
     from conftest import environment
 
-    sample = BUILD / "sample-systemd/tree/linuxroot"
+    sample = BUILD / "sample-systemd/source"
 
     def seconds(*argv, status=0):
         began = time.perf_counter()
@@ -150,6 +150,38 @@ def trees(work):
     figure("clone_over_cp", [a / b for a, b in zip(clones, copies, strict=True)], "ratio")
 
 
+def overlays(work, disk):
+    """6. coda-mount-root over the Debian sample, on a disk and in the boot; with state, twice."""
+    from conftest import environment
+
+    home, fresh, again, guest = BUILD / "sample-systemd", [], [], {}
+    root = own_copy(home / "root.img", work / "overlay.img")
+    put(root, GUEST / "stamp", "/linuxroot/usr/local/sbin/stamp")
+    for run in range(RUNS):
+        target = work / f"overlay{run}"
+        target.mkdir()
+        argv = ["unshare", "-m", TOP / "bin/coda-mount-root", f"--secrets={home}/secrets",
+                f"--state={target}-state", home / "tree/linuxroot", target]
+        for found in (fresh, again):
+            began = time.perf_counter()
+            subprocess.run(argv, check=True, env=environment())
+            found.append(time.perf_counter() - began)
+        settings = sample("systemd")
+        settings["root"] = root
+        settings["append"] += " coda.init=/usr/local/sbin/stamp"
+        machine = Machine(work / f"overlaid{run}", disk=disk, **settings)
+        with machine.start():
+            machine.expect("^BENCH end 0", 300)
+        record = [line[7:] for line in machine.text.splitlines() if line.startswith("RECORD ")]
+        for step in map(json.loads, record):
+            if step["name"] in ("coda-bind-client", "coda-mount-root"):
+                guest.setdefault(step["name"], []).append(step["end"] - step["start"])
+    figure("mount_root_s", fresh, "s")
+    figure("mount_root_state_again_s", again, "s")
+    for name, seconds in guest.items():
+        figure(f"step_{name}", seconds, "s")
+
+
 def main():
     work = BUILD / "bench"
     shutil.rmtree(work, ignore_errors=True)
@@ -163,6 +195,7 @@ def main():
     sizes()
     imports()
     trees(work)
+    overlays(work, disk)
     for measure in (chain, memory, load):
         measure(work, disk, root)
         # After each part: a run that is interrupted leaves what it has.
