@@ -42,14 +42,30 @@ def proofs(tmp_path_factory):
 @pytest.mark.parametrize("number", [0, 1, 2], ids=["desk1", "desk2", "again"])
 def test_a_whole_system_runs_although_its_files_are_in_coda(proofs, number):
     proof = proofs[number]
-    print(proof)
     assert served_by_coda(proof)
     assert proof["system_state"] == ["running"] and proof["failed_units"] == [""]
+    assert {key: one(proof, key) for key in ("sudo", "su", "ping", "bwrap", "messenger", "userns")} == {
+        "sudo": "0", "su": "0", "ping": "1", "bwrap": "1000", "messenger": "through the pipe", "userns": "yes"}
+    assert {"/etc/shadow -rw-r----- root:shadow", "/usr/bin/sudo -rwsr-xr-x root:root",
+            "/usr/bin/chage -rwxr-sr-x root:shadow", "/var/mail drwxrwsr-x root:mail"} <= set(proof["stat"])
 
 
-def test_show(proofs):
-    for proof in proofs:
-        for key, values in proof.items():
-            if key not in ("mountinfo", "kept"):
-                print(key, values)
-    assert 0
+def test_each_client_is_one_of_its_own(proofs):
+    first, second, _ = proofs
+    assert (one(first, "hostname"), one(first, "client")) == ("desk1", "desk1")
+    assert (one(second, "hostname"), one(second, "client")) == ("desk2", "desk2")
+    for key in ("machine_id", "host_key"):
+        assert one(first, key) and one(second, key) and one(first, key) != one(second, key)
+
+
+def test_state_on_the_disk_survives(proofs):
+    first, _, again = proofs
+    assert one(first, "kept") == "" and one(again, "kept") == "written on desk1"
+    for key in ("machine_id", "host_key"):
+        assert one(first, key) == one(again, key)
+
+
+def test_no_secret_is_in_the_shared_tree():
+    shared = BUILD / "sample-systemd/tree/linuxroot"
+    assert (shared / "etc/passwd").exists() and not (shared / "etc/shadow").exists()
+    assert "./etc/shadow" not in (BUILD / "sample-systemd/tree/linuxroot.mtree").read_text()
