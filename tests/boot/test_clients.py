@@ -45,7 +45,8 @@ def test_a_whole_system_runs_although_its_files_are_in_coda(proofs, number):
     assert served_by_coda(proof)
     assert proof["system_state"] == ["running"] and proof["failed_units"] == [""]
     assert {key: one(proof, key) for key in ("sudo", "su", "ping", "bwrap", "messenger", "userns")} == {
-        "sudo": "0", "su": "0", "ping": "1", "bwrap": "1000", "messenger": "through the pipe", "userns": "yes"}
+        "sudo": "0", "su": "0", "ping": "1", "bwrap": "1000", "userns": "yes",
+        "messenger": "through the pipe"}
     assert {"/etc/shadow -rw-r----- root:shadow", "/usr/bin/sudo -rwsr-xr-x root:root",
             "/usr/bin/chage -rwxr-sr-x root:shadow", "/var/mail drwxrwsr-x root:mail"} <= set(proof["stat"])
 
