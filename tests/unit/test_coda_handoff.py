@@ -74,7 +74,8 @@ def test_processes(module):
 
 def test_environment(module):
     env = module.environment(["A=1", "B=x=y", "HOME=/x"], {"TERM": "vt100", "SECRET": "1"})
-    assert env == {"PATH": env["PATH"], "HOME": "/x", "TERM": "vt100", "A": "1", "B": "x=y"}
+    assert env == {"PATH": env["PATH"], "HOME": "/x", "TERM": "vt100", "SYSTEMD_IN_INITRD": "0",
+                   "A": "1", "B": "x=y"}
     assert module.environment([], {})["TERM"] == "linux"
     for wrong in ("A", "=x"):
         with pytest.raises(cli.UsageError):
@@ -233,11 +234,12 @@ def test_handoff(new, tmp_path, mode):
     assert done.returncode == 7, done.stderr
     said = done.stdout.splitlines()
     assert said[:5] == ["pid 1", "[x  y]", "[--help]", "[--]", "[]"]
-    env = dict(line.split("=", 1) for line in said[5:9])
-    assert env == {"PATH": env["PATH"], "HOME": "/", "TERM": "vt220", "A": "b c"}
+    env = dict(line.split("=", 1) for line in said[5:10])
+    assert env == {"PATH": env["PATH"], "HOME": "/", "TERM": "vt220", "SYSTEMD_IN_INITRD": "0",
+                   "A": "b c"}
     # 32 and 33 are the C library's own; make leaves them ignored, and only it could undo that.
-    assert [int(line.split()[1], 16) & ~0x180000000 for line in said[9:12]] == [0, 0, 0]
-    rest = said[12:]
+    assert [int(line.split()[1], 16) & ~0x180000000 for line in said[10:13]] == [0, 0, 0]
+    rest = said[13:]
     # 10, if any, is the script that the shell reads.
     assert [line for line in rest if line.isdigit() and line != "10"] == ["0", "1", "2"]
     rest = [line for line in rest if not line.isdigit()]
