@@ -75,7 +75,8 @@ def test_the_shared_root_changes_behind_a_client(proofs, number):
     shown = {}
     for when in ("behind", "forgotten", "closed"):
         shown[when] = dict(line.split(" ", 1) for line in proofs[number][when][when == "behind":])
-    assert proofs[number]["behind"][0] == "added changed copied directory later renamed"
+    assert proofs[number]["behind"][0].split() == [
+        "added", "changed", "copied", "directory", "later", "renamed"]
     for when in shown.values():
         assert {name: when[name] for name in ("added", "changed", "directory/file", "copied")} == {
             "added": "new", "changed": "new", "directory/file": "new", "copied": "mine"}

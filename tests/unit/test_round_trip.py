@@ -18,8 +18,8 @@ LOOK = "import json, sys, trees; print(json.dumps([trees.everything(sys.argv[1])
 
 def mounted(place):
     """What a client sees: everything(), with bytes in hexadecimal, and the sets of names of one file."""
-    script = ('"$PYTHON" "$TOP/bin/coda-mount-root" --devices --secrets="$1/secrets" "$1/target" "$1/root" && '
-              '"$PYTHON" -c "$LOOK" "$1/root"')
+    script = ('cd "$1" && "$PYTHON" "$TOP/bin/coda-mount-root" --devices --secrets=secrets target root && '
+              '"$PYTHON" -c "$LOOK" root')
     (place / "root").mkdir()
     done = subprocess.run(
         ["unshare", "-m", "sh", "-c", script, "sh", place], capture_output=True, timeout=60,
