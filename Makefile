@@ -3,8 +3,9 @@
 INIT   ?= systemd
 PREFIX ?= /usr
 SUITE  ?= bookworm
+CODA_PREFIX ?=
 TESTS  ?= tests/contract tests/unit tests/netns
-export INIT
+export INIT CODA_PREFIX
 
 B      := build
 PYTHON := $(B)/venv/bin/python
@@ -13,19 +14,19 @@ OURS   := PYTHONPATH=$(CURDIR)/lib:$(CURDIR)/$(SITE) PATH=$(CURDIR)/bin:$$PATH
 PYTEST := $(PYTHON) -m pytest
 SAY    := @printf '==> %s\n'
 
-.PHONY: help boot test check check-netns check-boot bench coverage lint install shell clean
+.PHONY: help boot test check check-netns check-boot check-coda bench coverage lint install shell clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
-	@echo 'Variables: INIT=systemd|sysvinit|busybox BATCH=1 (boot), DESTDIR= PREFIX= (install)'
+	@echo 'Variables: INIT=systemd|sysvinit|busybox BATCH=1 (boot), CODA_PREFIX= (test, check-coda), DESTDIR= PREFIX= (install)'
 
 boot: $(B)/packages $(B)/venv/done $(B)/disk/done $(B)/sample-$(INIT)/done ## boot the sample in a VM, up to its login prompt; BATCH=1 or no terminal: prove it
 	@$(OURS) $(PYTHON) tests/boot/try_boot.py
 
 test: $(B)/packages $(B)/venv/done $(B)/disk/done $(B)/samples ## everything: lint, contracts, unit, network and VM tests
 	$(MAKE) lint
-	CODA_TEST_STRICT=1 $(PYTEST) tests/contract tests/unit tests/netns tests/boot
+	CODA_TEST_STRICT=1 $(PYTEST) tests/contract tests/unit tests/netns tests/boot $(if $(CODA_PREFIX),tests/coda)
 
 check: $(B)/packages $(B)/venv/done lint ## lint, contracts and unit tests: no root, no VM, under a minute
 	$(PYTEST) -q tests/contract tests/unit
@@ -36,6 +37,9 @@ check-netns: $(B)/packages $(B)/venv/done ## the network tests, in namespaces wi
 check-boot: $(B)/packages $(B)/venv/done $(B)/disk/done $(B)/samples ## the VM tests
 	CODA_TEST_STRICT=1 $(PYTEST) tests/boot
 
+check-coda: $(B)/packages $(B)/venv/done $(B)/donor/done ## the tests with a real Coda: CODA_PREFIX=/usr, or where it is installed
+	CODA_TEST_STRICT=1 $(PYTEST) tests/coda
+
 bench: $(B)/packages $(B)/venv/done $(B)/disk/done $(B)/sample-systemd/done $(B)/sample-busybox/done ## measure; numbers go to build/bench.json
 	@$(OURS) $(PYTHON) tests/bench/bench.py
 
@@ -44,7 +48,7 @@ coverage: $(B)/packages $(B)/venv/done ## coverage of bin/, lib/ and etc/init by
 
 lint: $(B)/packages $(B)/venv/done ## ruff, shellcheck
 	$(PYTHON) -m ruff check --quiet --config tests/ruff.toml lib tests setup.py bin/coda-*
-	shellcheck -S warning etc/init etc/initrd tests/boot/sample/build tests/boot/sample/proof tests/coverage .ci/run
+	shellcheck -S warning etc/init etc/initrd etc/shutdown tests/boot/sample/build tests/boot/sample/proof tests/coda/serve tests/coverage .ci/run
 
 install: ## put bin, lib, etc and man below DESTDIR, at the places Debian expects
 	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/lib/python3/dist-packages $(DESTDIR)/etc/coda-boot
@@ -90,10 +94,10 @@ $(B)/disk/done: $(B)/donor/done $(B)/venv/done $(shell find bin lib etc -type f 
 	@cat $(B)/disk.sizes
 	@touch $@
 
-$(B)/sample-%/done: $(wildcard tests/boot/sample/*) | $(B)/packages
+$(B)/sample-%/done: $(shell find tests/boot/sample -type f) | $(B)/packages $(B)/venv/done
 	$(SAY) 'the sample new root: Debian $(SUITE) with $*'
 	@mkdir -p $(@D)
-	@tests/boot/sample/build $* $(@D)
+	@$(OURS) tests/boot/sample/build $* $(@D)
 	@touch $@
 
 .PHONY: $(B)/samples

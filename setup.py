@@ -1,4 +1,4 @@
-"""Packaging: the shared library, the inside of the local venus, and every command by glob."""
+"""Packaging: the libraries and the commands, both by glob."""
 
 import re
 from glob import glob

@@ -57,6 +57,11 @@ class Disk:
         except OSError:
             return None
 
+    def holds(self, source):
+        """Whether the file `source` is of the tree."""
+        return os.path.commonpath([os.path.realpath(source), os.path.realpath(self.source)]) == \
+            os.path.realpath(self.source)
+
     def put(self, path, entry):
         path = canonical(path)
         parent = os.path.dirname(path)
@@ -73,6 +78,15 @@ class Disk:
         self.put(path, Entry("file", source, mode, part))
         for library in self.libraries(source):
             self.file(*library, part)
+
+    def text(self, path, text, part, work):
+        """The file `path` with the words `text`; it is kept in the directory `work`."""
+        made = f"{work}/texts{path}"
+        os.makedirs(os.path.dirname(made), exist_ok=True)
+        with open(made, "w") as file:
+            file.write(text)
+        self.entries.pop(canonical(path), None)
+        self.file(path, made, part, 0o644)
 
     def tree(self, path, source, part):
         """A file or a directory with all in it."""
@@ -101,6 +115,8 @@ class Disk:
             interpreters = [s.get_interp_name() for s in elf.iter_segments() if isinstance(s, InterpSegment)]
             dynamic = [s for s in elf.iter_sections() if isinstance(s, DynamicSection)]
             names = [tag.needed for s in dynamic for tag in s.iter_tags("DT_NEEDED")]
+            own = [tag.runpath for s in dynamic for tag in s.iter_tags("DT_RUNPATH")]
+            own += [tag.rpath for s in dynamic for tag in s.iter_tags("DT_RPATH")]
             triplet = {"EM_X86_64": "x86_64", "EM_AARCH64": "aarch64"}.get(elf["e_machine"], "")
         places = [f"/usr/lib/{triplet}-linux-gnu", f"/lib/{triplet}-linux-gnu", "/usr/lib", "/lib64", "/lib"]
         for path in interpreters:
@@ -109,14 +125,17 @@ class Disk:
                 raise cli.UsageError(f"cannot find '{path}', which '{source}' needs")
             yield path, found
         for name in names:
-            for place in places:
-                found = self.find(f"{place}/{name}")
-                if found:
-                    # ld.so looks in /usr/lib/TRIPLET whatever the tree's own layout was.
-                    yield f"{'/usr/lib64' if name.startswith('ld-linux') else places[0]}/{name}", found
-                    break
-            else:
+            found = next(filter(None, (self.find(f"{place}/{name}") for place in places)), None)
+            if not found and not self.holds(source):
+                # A program of this machine: where it says itself, beside it, and where all are.
+                here = os.path.dirname(source)
+                near = [place.replace("$ORIGIN", here) for word in own for place in word.split(":")]
+                found = next((os.path.realpath(f"{place}/{name}") for place in (*near, here, *places)
+                              if os.path.exists(f"{place}/{name}")), None)
+            if not found:
                 raise cli.UsageError(f"cannot find the library '{name}', which '{source}' needs")
+            # ld.so looks in /usr/lib/TRIPLET whatever the tree's own layout was.
+            yield f"{'/usr/lib64' if name.startswith('ld-linux') else places[0]}/{name}", found
 
     def program(self, name, applets, part):
         """The program `name`: busybox if it has it (kmod, say, is 5 MiB), else the tree's."""

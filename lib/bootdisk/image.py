@@ -15,7 +15,8 @@ EPOCH = 1  # seconds; debugfs and mke2fs take 0 for "now"
 def image_size(entries, sizes, spare):
     """Bytes for a file system that holds `entries` and has `spare` bytes free."""
     blocks = sum(-(-sizes[path] // BLOCK) + 1 for path in entries)
-    bytes_ = blocks * BLOCK * 1.04 + 256 * len(entries) + spare + (8 << 20)
+    # 4 %: mke2fs's tables of inodes and groups.
+    bytes_ = (blocks * BLOCK + spare) * 1.04 + 256 * len(entries) + (8 << 20)
     return -(-int(bytes_) // (1 << 20)) << 20
 
 

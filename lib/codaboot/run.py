@@ -33,8 +33,8 @@ def environment():
     return {**os.environ, "PATH": os.environ.get("PATH") or PATH, "LC_ALL": "C"}
 
 
-def program(argv, timeout=None, stdin=None, ok=(0,)):
-    """Run `argv` to its end and return its Result; standard input is `stdin` (text) or nothing.
+def program(argv, timeout=None, stdin=None, ok=(0,), user=None):
+    """Run `argv` to its end, as `user` (a uid), and return its Result; `stdin` is text or nothing.
 
     Raises Failure when the exit status is not in `ok` (None: any will do), with 128+n when
     signal n killed it, and TimedOut (after SIGKILL) when `timeout` seconds were not enough.
@@ -45,7 +45,7 @@ def program(argv, timeout=None, stdin=None, ok=(0,)):
     try:
         done = subprocess.run(
             argv, input=stdin or "", capture_output=True, text=True, errors="replace",
-            timeout=timeout, env=environment(), cwd="/")
+            timeout=timeout, env=environment(), cwd="/", user=user)
     except subprocess.TimeoutExpired:
         raise cli.TimedOut(f"cannot finish '{say.words(argv)}': no end after {timeout:.0f} s") from None
     return judge(argv, done.returncode, done.stdout, done.stderr, ok)

@@ -14,13 +14,18 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 class Below:
     """Descriptors of the directories below one; those on the way to the last are kept open."""
 
-    def __init__(self, top):
-        """Raises OSError when `top` is no directory. It alone may be reached through links."""
+    def __init__(self, top, listing=True):
+        """Raises OSError when `top` is no directory. It alone may be reached through links.
+
+        Without `listing` the descriptors are only for finding names: in Coda, to open a directory
+        that is to be listed makes venus write it all down.
+        """
         # A tree may be deeper than the usual 1024 descriptors.
         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         self.top = top
-        self._names, self._fds = [], [os.open(top, _DIRECTORY & ~os.O_NOFOLLOW)]
+        self._flags = _DIRECTORY if listing else _DIRECTORY | os.O_PATH
+        self._names, self._fds = [], [os.open(top, self._flags & ~os.O_NOFOLLOW)]
 
     def at(self, path):
         """The descriptor of the directory `path` ("" is the top), valid until the next call."""
@@ -33,7 +38,7 @@ class Below:
         self._forget(same)
         for name in names[same:]:
             try:
-                self._fds.append(os.open(name, _DIRECTORY, dir_fd=self._fds[-1]))
+                self._fds.append(os.open(name, self._flags, dir_fd=self._fds[-1]))
             except OSError as error:
                 raise OSError(error.errno, error.strerror, f"{self.top}/{path}") from None
             self._names.append(name)

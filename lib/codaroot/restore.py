@@ -317,9 +317,9 @@ def remove(fd, name):
         os.rmdir(name, dir_fd=fd)
 
 
-def open_tree(path):
+def open_tree(path, listing=False):
     """The Below of a directory that must be there. Raises Failure."""
     try:
-        return Below(path)
+        return Below(path, listing)
     except OSError as error:
         raise cli.Failure(f"cannot open the directory '{path}': {error.strerror}") from None

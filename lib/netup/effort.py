@@ -11,9 +11,10 @@ import socket
 import time
 from typing import NamedTuple
 
+import keeper
 from codaboot import cli, facts, run, say
 
-from netup import arp, client, keeper, lease, links, plan, values, watch, wire
+from netup import arp, client, lease, links, plan, values, watch, wire
 
 ROUTER_SOLICITATION = b"\x85\0\0\0\0\0\0\0"  # RFC 4861 4.1
 NO_CARRIER = "no carrier"

@@ -120,7 +120,7 @@ def trees(work):
     """5. The Debian sample audited, populated and cloned on a disk, over cp -a and sync of the same."""
     from conftest import environment
 
-    sample = BUILD / "sample-systemd/tree/linuxroot"
+    sample = BUILD / "sample-systemd/source"
 
     def seconds(*argv, status=0):
         began = time.perf_counter()

@@ -3,11 +3,10 @@
 import subprocess
 
 import pytest
-from conftest import TOP, need_programs
-from machine import BUILD, Machine, own_copy, sample
+from conftest import need_programs
+from machine import BUILD, Machine, Shell, own_copy, sample
 
 SAMPLE = "coda.fsck-root.also=LABEL=codaroot:/srv/coda"
-PROMPT = r"^/ # "
 
 
 def put(image, source, path, mode=0o100755):
@@ -16,6 +15,13 @@ def put(image, source, path, mode=0o100755):
     script = f'cd "{folder}"\nrm "{name}"\nwrite "{source}" "{name}"\nsif "{name}" mode 0{mode:o}\n'
     subprocess.run(["debugfs", "-w", "-f", "-", image], input=script, text=True, check=True,
                    capture_output=True)
+
+
+def is_clean(image):
+    """Whether the ext4 file system in `image` was left in order: an empty journal, no error."""
+    state = subprocess.run(["dumpe2fs", "-h", image], capture_output=True, text=True, check=True).stdout
+    check = subprocess.run(["e2fsck", "-fn", image], capture_output=True)
+    return "needs_recovery" not in state and check.returncode == 0
 
 
 @pytest.fixture(autouse=True)
@@ -51,24 +57,6 @@ def boot(tmp_path):
         print(f"--- console of the machine, {machine.work}/console\n{machine.text[-4000:]}")
 
 
-class Shell:
-    """The rescue shell of a machine: run a line, get what it printed and its exit status."""
-
-    def __init__(self, machine):
-        self.machine = machine
-        machine.expect(PROMPT)
-        self.number = 0
-
-    def __call__(self, line, timeout=60):
-        self.number += 1
-        self.machine.send(f"{{ {line}\n}} >/run/out 2>&1")
-        self.machine.send(f'echo "end{self.number}=$?"; cat /run/out; echo __')
-        status = int(self.machine.expect(rf"^end{self.number}=(\d+)$", timeout)[1])
-        begin = self.machine.seen
-        self.machine.expect("^__$")
-        return status, self.machine.text[begin:self.machine.seen].strip("\n_")
-
-
 @pytest.fixture
 def shell(boot, disk, tmp_path):
     """A shell before coda-wait-mount, with a local venus of the semantics asked for."""
@@ -76,6 +64,6 @@ def shell(boot, disk, tmp_path):
         conf = tmp_path / "conf"
         conf.write_text(f"break=coda-wait-mount\nvenus=coda-local-venus --semantics={semantics} /srv/coda\n")
         put(disk, conf, "/etc/coda-boot.conf", 0o100644)
-        put(disk, TOP / "tests/boot/guest/exercise.py", "/root/exercise.py")
+        put(disk, BUILD.parent / "tests/boot/guest/exercise.py", "/root/exercise.py")
         return Shell(boot("busybox", disk=disk, keep=True))
     return start

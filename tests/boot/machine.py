@@ -14,6 +14,7 @@ MARKER_BYTES = 1 << 20
 CARD = "virtio-net-pci"
 USER_NET = ("user",)
 DEAD_NET = ("hubport,hubid=7",)  # a wire with a carrier and nobody on it
+PROMPT = r"^/ # "
 
 
 class Gone(AssertionError):
@@ -25,7 +26,7 @@ class Machine:
     unless `disk` is a copy of the caller's own (keep=True)."""
 
     def __init__(self, work, disk=None, root=None, append="", nets=USER_NET, boot=None, keep=False,
-                 memory=1024, extra=(), prefix=()):
+                 memory=1024, card=CARD, extra=(), prefix=()):
         self.work = Path(work)
         self.work.mkdir(parents=True, exist_ok=True)
         self.boot = Path(boot or BUILD / "disk")
@@ -37,6 +38,7 @@ class Machine:
         self.append = append
         self.nets = nets
         self.memory = memory
+        self.card = card
         self.extra = extra
         self.prefix = prefix
         self.text = ""
@@ -58,7 +60,7 @@ class Machine:
             if image:
                 argv += ["-drive", f"file={image},format=raw,if=virtio,snapshot={snapshot}"]
         for number, net in enumerate(self.nets):
-            argv += ["-netdev", f"{net},id=n{number}", "-device", f"{CARD},netdev=n{number}"]
+            argv += ["-netdev", f"{net},id=n{number}", "-device", f"{self.card},netdev=n{number}"]
         return [str(word) for word in [*argv, *self.extra]]
 
     def start(self, echo=None, proof=True):
@@ -156,6 +158,24 @@ def served_by_coda(proof):
     found, layers = zip(*(line.split(" ", 1) for line in proof.get("lower", ["none none"])), strict=True)
     return (proof["root_fstype"] == ["overlayfs"] and set(found) == {"coda"}
             and f"lowerdir={':'.join(layers)}" in options)
+
+
+class Shell:
+    """The shell of a machine: run a line, get (exit status, what it printed)."""
+
+    def __init__(self, machine):
+        self.machine = machine
+        machine.expect(PROMPT)
+        self.number = 0
+
+    def __call__(self, line, timeout=60):
+        self.number += 1
+        self.machine.send(f"{{ {line}\n}} >/run/out 2>&1")
+        self.machine.send(f'echo "end{self.number}=$?"; cat /run/out; echo __')
+        status = int(self.machine.expect(rf"^end{self.number}=(\d+)$", timeout)[1])
+        begin = self.machine.seen
+        self.machine.expect("^__$")
+        return status, self.machine.text[begin:self.machine.seen].strip("\n_")
 
 
 def read_proof(marker, nonce):

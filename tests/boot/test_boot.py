@@ -5,9 +5,9 @@ import json
 import subprocess
 
 import pytest
-from boot.conftest import PROMPT, put
+from boot.conftest import is_clean, put
 from conftest import TOP, need_programs, need_root
-from machine import BUILD, DEAD_NET, USER_NET, own_copy, served_by_coda
+from machine import BUILD, DEAD_NET, PROMPT, USER_NET, own_copy, served_by_coda
 
 pytestmark = pytest.mark.boot
 
@@ -20,19 +20,21 @@ def steps(proof):
 @pytest.mark.parametrize("init, pid1", [
     ("systemd", "systemd /usr/lib/systemd/systemd"), ("sysvinit", "init /sbin/init"),
     ("busybox", "init /bin/busybox")])
-def test_each_init_becomes_pid_1_with_its_root_in_coda_and_powers_off(boot, init, pid1):
-    machine = boot(init)
+def test_each_init_becomes_pid_1_with_its_root_in_coda_and_powers_off(boot, disk, init, pid1):
+    machine = boot(init, disk=disk, keep=True)
     machine.wait()
     proof = machine.proof()
     assert served_by_coda(proof)
     assert proof["pid1"][0].replace("/usr", "") == pid1.replace("/usr", "")
     assert proof["userns"] == ["yes"]  # a plain chroot would forbid it: rename(2), userns
+    overlay = {"coda-bind-client": 0, "coda-mount-root": 0} if init == "systemd" else {}
     assert {name: entry["status"] for name, entry in steps(proof).items()} == {
         "init": 0, "coda-fsck-root": 0, "coda-netup": 0, "coda-venus-start": 0, "coda-wait-mount": 0,
-        "coda-mount-dev": 0, "coda-handoff": 0}
+        "coda-mount-dev": 0, "coda-handoff": 0, **overlay}
     if init == "systemd":
-        assert proof["system_state"] in (["running"], ["degraded"])
+        assert proof["system_state"] == ["running"] and proof["failed_units"] == [""]
     assert "Kernel panic" not in machine.text
+    assert is_clean(disk)
 
 
 def test_chroot_and_device_image_of_1998(boot, disk, tmp_path, run_command):

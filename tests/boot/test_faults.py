@@ -6,8 +6,8 @@ import subprocess
 import time
 
 import pytest
-from boot.conftest import PROMPT, put
-from machine import DEAD_NET
+from boot.conftest import put
+from machine import DEAD_NET, PROMPT
 
 pytestmark = pytest.mark.boot
 

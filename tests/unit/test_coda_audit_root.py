@@ -6,7 +6,7 @@ import subprocess
 import pytest
 from conftest import TOP, command, need, need_programs, need_root
 
-SAMPLE = TOP / "build/sample-systemd/tree/linuxroot"
+SAMPLE = TOP / "build/sample-systemd/source"
 
 
 def audit(*args, **settings):

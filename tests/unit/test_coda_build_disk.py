@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from bootdisk import disk, image, kernel
 from conftest import COMMANDS, TOP, need, need_programs
+from realvenus import conf
 
 DONOR = TOP / "build/donor"
 
@@ -83,15 +84,28 @@ def build(run_command, tree, target, *args):
 
 
 def test_same_input_gives_the_same_bytes_and_less_than_64_mib(run_command, tree, tmp_path):
+    (tmp_path / "sbin").mkdir()
+    shutil.copy("/bin/true", tmp_path / "sbin/venus")
     digests = []
     for name in ("one", "two"):
-        done = build(run_command, tree, tmp_path / name)
+        done = build(run_command, tree, tmp_path / name, f"--venus={tmp_path}/sbin/venus",
+                     "--realm=coda.test", "--server=server.coda.test=192.0.2.7", "--cache-size=20MB")
         assert done.returncode == 0, done.stderr
         digests.append([hashlib.sha256((tmp_path / name / f).read_bytes()).hexdigest()
                         for f in ("disk.img", "initrd.img", "vmlinuz")])
     assert digests[0] == digests[1]
     total = float(done.stdout.splitlines()[-1].split()[0])
     assert total < 64
+
+    def inside(path):
+        return subprocess.run(["debugfs", "-R", f"cat {path}", tmp_path / "one/disk.img"],
+                              capture_output=True, text=True).stdout
+
+    assert "cachesize=20480KB\n" in inside("/etc/coda/venus.conf")
+    assert inside("/etc/coda/realms") == "coda.test server.coda.test\n"
+    assert "root=/coda/coda.test/linuxroot\n" in inside("/etc/coda-boot.conf")
+    told = subprocess.run(["dumpe2fs", "-h", tmp_path / "one/disk.img"], capture_output=True, text=True)
+    assert int(told.stdout.split("Free blocks:")[1].split()[0]) * 4096 > conf.room(20 << 20) + (16 << 20)
     assert subprocess.run(["e2fsck", "-fn", tmp_path / "one/disk.img"], capture_output=True).returncode == 0
     assert b"initrd - reach the boot disk" in gzip.decompress((tmp_path / "one/initrd.img").read_bytes())
 
@@ -110,6 +124,11 @@ def test_what_is_not_there_is_named_and_nothing_is_written(run_command, tree, tm
     (["--add=/nowhere:/x"], "cannot use --add='/nowhere:/x'"),
     (["--add=/etc:relative"], "cannot use --add='/etc:relative'"),
     (["--venus=/nowhere/venus"], "cannot use --venus='/nowhere/venus'"),
+    (["--venus=/bin/true"], "without --realm"),
+    (["--venus=/bin/true", "--realm=a/b"], "without --realm"),
+    (["--venus=/bin/true", "--realm=x", "--cache-size=much"], "cannot use --cache-size='much'"),
+    (["--venus=/bin/true", "--realm=x", "--venus-conf=none"], "cannot use --venus-conf"),
+    (["--venus=/bin/true", "--realm=x", "--rpc2-timeout=0"], "cannot use --rpc2-timeout='0'"),
     (["--kernel=9.9"], "cannot choose kernel '9.9'"),
     (["--spare=much"], "cannot use --spare='much'")])
 def test_wrong_arguments(run_command, tree, tmp_path, args, said):

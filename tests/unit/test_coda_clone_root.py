@@ -109,12 +109,13 @@ def test_an_interrupted_clone_is_finished_and_a_finished_one_refused(place):
     process = subprocess.Popen(
         [sys.executable, TOP / "bin/coda-clone-root", f"--secrets={place}/s1", f"--new-secrets={place}/s2",
          place / "one", "two"], env=environment())
-    while process.poll() is None and not (place / "two/bin/sh").exists():
+    while process.poll() is None and not (place / "two/.coda-root").exists():
         pass
     process.kill()
     process.wait()
-    assert not (place / "two.mtree").exists()
-    clone(place)
+    # On a busy machine the kill may come when all is done; what it then left is whole.
+    if manifest.stamp_from_text((place / "two/.coda-root").read_text(), "s").manifest == "none":
+        clone(place)
     assert "it is there already" in clone(place, status=100)
     shutil.rmtree(place / "two")
 

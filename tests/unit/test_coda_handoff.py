@@ -74,7 +74,8 @@ def test_processes(module):
 
 def test_environment(module):
     env = module.environment(["A=1", "B=x=y", "HOME=/x"], {"TERM": "vt100", "SECRET": "1"})
-    assert env == {"PATH": env["PATH"], "HOME": "/x", "TERM": "vt100", "A": "1", "B": "x=y"}
+    assert env == {"PATH": env["PATH"], "HOME": "/x", "TERM": "vt100", "SYSTEMD_IN_INITRD": "0",
+                   "A": "1", "B": "x=y"}
     assert module.environment([], {})["TERM"] == "linux"
     for wrong in ("A", "=x"):
         with pytest.raises(cli.UsageError):
@@ -161,6 +162,7 @@ def test_dry_run(run_command, new):
     assert lines[-3:-1] == [f"cd {new} && mount --move . /", "chroot ."]
     assert lines[-1].startswith("exec env -i ") and lines[-1].endswith("'A=b c' /init 'x y' --help")
     assert f"mount --bind / {new}/run/coda/disk" in lines
+    assert f"mount --bind / {new}/run/initramfs" not in lines  # a shutdown is for process 1
     assert Path("/proc/self/mountinfo").read_text() == before
 
 
@@ -221,7 +223,8 @@ def test_handoff(new, tmp_path, mode):
         $b unshare -U $b true 2>/dev/null && echo namespaces
         $b cut -d' ' -f5 /proc/self/mountinfo | $b head -1
         [ "$(cat /run/sendsigs.omit.d/coda)" = "$(cat /run/daemon)" ] && echo spared
-        d=$($b cat /run/daemon); [ -e /proc/$d/root/etc/passwd ] && echo "daemon keeps its root"
+        [ -e /run/coda/world/etc/passwd ] && [ -d /run/coda/world/run/mine ] && echo "daemon keeps its root"
+        [ -e /run/initramfs/etc/passwd ] && echo "a way back"
         exit 7
     """.replace("$(cat", "$($b cat"))
     done = as_first(new, tmp_path, f"--mode={mode}", "--env=A=b c",
@@ -231,11 +234,12 @@ def test_handoff(new, tmp_path, mode):
     assert done.returncode == 7, done.stderr
     said = done.stdout.splitlines()
     assert said[:5] == ["pid 1", "[x  y]", "[--help]", "[--]", "[]"]
-    env = dict(line.split("=", 1) for line in said[5:9])
-    assert env == {"PATH": env["PATH"], "HOME": "/", "TERM": "vt220", "A": "b c"}
+    env = dict(line.split("=", 1) for line in said[5:10])
+    assert env == {"PATH": env["PATH"], "HOME": "/", "TERM": "vt220", "SYSTEMD_IN_INITRD": "0",
+                   "A": "b c"}
     # 32 and 33 are the C library's own; make leaves them ignored, and only it could undo that.
-    assert [int(line.split()[1], 16) & ~0x180000000 for line in said[9:12]] == [0, 0, 0]
-    rest = said[12:]
+    assert [int(line.split()[1], 16) & ~0x180000000 for line in said[10:13]] == [0, 0, 0]
+    rest = said[13:]
     # 10, if any, is the script that the shell reads.
     assert [line for line in rest if line.isdigit() and line != "10"] == ["0", "1", "2"]
     rest = [line for line in rest if not line.isdigit()]
@@ -243,7 +247,7 @@ def test_handoff(new, tmp_path, mode):
     if subprocess.run(["unshare", "-U", "true"], capture_output=True).returncode == 0 and mode == "move":
         expected.append("namespaces")
     expected.append("/" if mode == "move" else "/dev")  # after a chroot, / is no mount point
-    assert rest == [*expected, "spared", "daemon keeps its root"]
+    assert rest == [*expected, "spared", "daemon keeps its root", "a way back"]
 
 
 RESCUE = """cat >/run/rescue <<'EOF'

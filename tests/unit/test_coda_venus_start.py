@@ -59,7 +59,11 @@ def test_what_venus_is_given(start, machine):
     need(os.path.isdir("/proc/self/fd"), "/proc")
     script = f'''
     for word; do echo "[$word]"; done
-    pwd; ls -l /proc/$$/fd | sed -n 's/.* \\([0-9]\\) -> /\\1 /p'
+    pwd
+    for fd in /proc/$$/fd/[0-9]; do
+        to=$(readlink $fd)  # in a pipe of the shell's own, which is no path
+        case $to in /*) echo "${{fd##*/}} $to" ;; esac
+    done
     cut -d' ' -f1,6 /proc/$$/stat
     tr '\\0' ' ' </proc/$$/cmdline; echo
     cat /proc/$$/oom_score_adj
@@ -256,6 +260,20 @@ def test_minor(module):
     assert [module.minor(d) for d in ("/dev/cfs0", "/dev/cfs3", "/dev/coda/12", "/dev/coda")] == [0, 3, 12, 0]
 
 
+def test_a_mark_that_was_written_over_is_put_back(module):
+    helper = subprocess.Popen(["codatunneld", "-c", "while :; do sleep 9; done"], executable="/bin/sh")
+    try:
+        with open(f"/proc/{helper.pid}/cmdline") as line:
+            while not line.read().startswith("codatunneld"):
+                line.seek(0)  # it is still before its exec
+            module.mark_again("/proc", helper.pid)
+            line.seek(0)
+            assert line.read().startswith("@odatunneld\0-c\0")
+    finally:
+        helper.kill()
+        helper.wait()
+
+
 @pytest.mark.parametrize("line, mounted", [
     ("30 20 0:9 / /coda rw - coda coda rw", True),
     ("30 20 0:9 / /coda rw - ext4 coda rw", False),
@@ -334,3 +352,80 @@ sys.exit(6)
         ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs none "$1" && exec "$2" -c "$3"', "sh", tmp_path,
          sys.executable, script], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": tests})
     assert done.returncode == 0, done.stderr
+
+
+# --- the real venus keeps a cache and records on disk -------------------------------------------
+
+@pytest.fixture
+def kept(machine):
+    """A venus.conf, and the option for it."""
+    conf = machine / "venus.conf"
+    conf.write_text(f"cachedir={machine}/kept/cache\nrvm_log={machine}/kept/LOG\nrvm_data={machine}/kept/DATA\n"
+                    f"checkpointdir={machine}/kept/spool\ncachesize=2MB\n")
+    return f"--config={conf}"
+
+
+INIT = "cd $ROOT/kept; if [ -e cache/INIT ]; then echo new; echo l >LOG; echo d >DATA; rm cache/INIT; fi"
+
+
+def test_the_first_start_makes_cache_and_records_and_no_later_one(start, machine, kept):
+    assert start(f"{INIT}; exit 1", kept).returncode == 111
+    (machine / "kept/cache/file").touch()
+    assert start(f"{INIT}; {MOUNT}", kept).returncode == 0
+    assert (machine / "log/venus").read_text() == "new\n"
+
+
+def test_records_that_are_half_there_are_kept(start, machine, kept):
+    (machine / "kept/cache").mkdir(parents=True)
+    (machine / "kept/LOG").write_text("log")
+    done = start(f"{INIT}; {MOUNT}", kept)
+    assert done.returncode == 5
+    assert "the data is not there" in done.stderr and "--on-damage=renew" in done.stderr
+    assert not (machine / "log/venus").exists()
+    assert sorted(os.listdir(machine / "kept")) == ["LOG", "cache"]
+
+
+COMPLAINS = "grep -q log kept/LOG && { echo 'Recov_InitRVM: RVM_INIT failed (RVM_ELOG)'; exit 1; }"
+
+
+def test_records_that_venus_complains_of_are_kept_or_put_aside(start, machine, kept):
+    (machine / "kept/cache").mkdir(parents=True)
+    for name in ("LOG", "DATA"):
+        (machine / "kept" / name).write_text("log")
+    script = f"cd $ROOT; {COMPLAINS}; {INIT}; cd $ROOT; {MOUNT}"
+    done = start(script, kept)
+    assert done.returncode == 5
+    assert "RVM_INIT failed" in done.stderr
+    assert (machine / "kept/LOG").read_text() == "log"
+    done = start(script, kept, "--on-damage=renew", "--free=0")
+    if done.returncode == 5:  # less than 100 MB are free here
+        pytest.skip("no room for a second cache")
+    assert done.returncode == 0
+    assert "names with '.damaged.1'" in done.stderr
+    assert (machine / "kept/LOG.damaged.1").read_text() == "log"
+    assert (machine / "kept/LOG").read_text() == "l\n"
+
+
+def test_a_venus_that_crashes_over_its_records_is_not_waited_for(start, machine, kept):
+    (machine / "kept/cache").mkdir(parents=True)
+    for name in ("LOG", "DATA"):
+        (machine / "kept" / name).write_text("log")
+    began = time.monotonic()
+    done = start("echo '11:21:19 DATA size is 1000000 bytes'\n"
+                 "echo 'Fatal Signal (6); pid 9 becoming a zombie...'\nsleep 60", kept)
+    assert done.returncode == 5
+    assert "becoming a zombie" in done.stderr
+    assert time.monotonic() - began < 10
+
+
+def test_no_room_for_a_first_cache(start, machine, kept):
+    conf = machine / "venus.conf"
+    conf.write_text(conf.read_text().replace("2MB", "900TB"))
+    done = start(MOUNT, kept)
+    assert done.returncode == 111
+    assert "are not free" in done.stderr
+    assert not (machine / "kept").exists()
+
+
+def test_a_policy_that_is_none(start, kept):
+    assert start(MOUNT, kept, "--on-damage=wipe").returncode == 100

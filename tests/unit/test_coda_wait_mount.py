@@ -147,7 +147,8 @@ def test_every_state_has_a_hint(module):
 
 
 def arguments(tmp_path, place):
-    return {"--coda": f"{tmp_path}/coda", "ROOT": str(place), "--init": "/sbin/init", "--root": str(tmp_path)}
+    return {"--coda": f"{tmp_path}/coda", "ROOT": str(place), "--init": "/sbin/init", "--root": str(tmp_path),
+            "--cfs": None, "--require": "cached"}
 
 
 def test_a_look_that_blocks_does_not_defeat_the_deadline(module, tmp_path, place, capfd, monkeypatch):
@@ -189,3 +190,42 @@ def test_lines_are_spaced(module, monkeypatch):
         speaker.speak(module.Finding(0, "x"))
     assert 4 <= len(lines) <= 7
     assert lines[0] == "waiting for x, 99 s left"
+
+
+@pytest.fixture
+def cfs(tmp_path):
+    """A tool of venus that says what the real one says of a volume."""
+    program = tmp_path / "cfs"
+
+    def says(state, more=""):
+        program.write_text(f"#!/bin/sh\necho '  Connection State is {state}'\n{more}\n")
+        program.chmod(0o755)
+        return f"--cfs={program}"
+    return says
+
+
+@pytest.mark.parametrize("state, more, word", [
+    ("Reachable", "", "connected"), ("Unreachable", "", "disconnected"), ("Resolving", "", "connected"),
+    ("Reachable", "echo '  There are 2 CML entries pending for reintegration (565 bytes)'", "weak")])
+def test_the_state_of_the_connection_is_the_output(call, cfs, state, more, word):
+    done = call(cfs(state, more))
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{word}\n", "")
+
+
+@pytest.mark.parametrize("state", ["Unreachable", ""])
+def test_from_the_cache_alone_is_not_enough_when_connected_is_required(call, cfs, state):
+    done = call(cfs(state), "--require=connected")
+    assert (done.returncode, done.stdout) == (5, "")
+    assert "from the cache alone" in done.stderr and "--require=cached" in done.stderr
+
+
+def test_weak_is_connected_and_a_server_that_comes_back_is_seen(call, cfs, tmp_path):
+    done = call(cfs("Unreachable", "echo '#!/bin/sh\necho \"  Connection State is Reachable\"' >$0.new; "
+                                   "chmod 755 $0.new; mv $0.new $0"), "--require=connected", timeout=20)
+    assert (done.returncode, done.stdout) == (0, "connected\n")
+
+
+def test_a_cfs_that_is_not_there(call):
+    assert call("--cfs=/nowhere/cfs").returncode == 127
+    assert call("--require=connected").returncode == 100
+    assert call("--require=much").returncode == 100

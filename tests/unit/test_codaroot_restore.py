@@ -111,9 +111,9 @@ class Place:
 
     def restore(self, entries, before=(), secret=(), **settings):
         """Restore; what was asked for, to give as `before` the next time."""
-        root = Below(self.root)
+        root = Below(self.root, listing=False)
         wish = restore.wanted(entries, secret, {}, root.stat)
-        self.run = restore.Restorer(root, Below(self.secrets), Below(self.upper),
+        self.run = restore.Restorer(root, Below(self.secrets, False), Below(self.upper),
                                     os.open(self.top / "new", os.O_RDONLY), **settings)
         self.run.restore(wish, {entry.path: entry for entry in before})
         assert not os.listdir(self.top / "new") or self.run.changed

@@ -49,7 +49,7 @@ class Boot:
         for applet in ("cat", "grep", "mkdir", "sed", "sort", "sync", "xargs", "kill"):
             (top / "bin" / applet).symlink_to("busybox")
         self._shell(shell)
-        for name in [*STEPS, *OVERLAY, "coda-handoff"]:
+        for name in [*STEPS, *OVERLAY, "coda-handoff", "coda-leave-root"]:
             self.program(name, STEP)
         for name, text in FAKES.items():
             self.program(name, text)
@@ -89,7 +89,7 @@ class Boot:
         (self.top / "proc/cmdline").write_text(text + "\n")
         with open(self.top / "etc/coda-boot.conf", "a") as file:
             file.write(conf)
-        for name in [*STEPS, "coda-handoff"]:
+        for name in [*STEPS, "coda-handoff", "coda-leave-root"]:
             (self.top / "status" / name).touch()
         console = os.open(self.top / "dev/console", os.O_RDWR | os.O_NONBLOCK)
         trace = os.environ.get("CODA_INIT_TRACE")
@@ -193,20 +193,40 @@ def test_a_failed_step_opens_a_shell_that_says_why_and_is_run_again(boot, name, 
     assert failed["reason"] == f'{name}: cannot do "it": \\ reason'
 
 
+def test_debug_opens_consoles_before_venus_and_is_off_otherwise(boot):
+    boot.program("coda-open-consoles", STEP)
+    events = boot.run("coda.debug coda.open-consoles.shell=/dev/ttyS1")
+    events = [event for event in events if not event.startswith("coda-netup")]  # it runs beside
+    venus = events.index("coda-venus-start -- coda-local-venus /srv/coda")
+    assert events[venus - 1] == "coda-open-consoles --shell=/dev/ttyS1"
+
+
+def test_a_boot_opens_no_consoles_by_itself(boot):
+    boot.program("coda-open-consoles", STEP)
+    assert not [event for event in boot.run("coda.debugging quiet") if "consoles" in event]
+
+
+def test_a_token_is_a_step_of_its_own_when_it_is_asked_for(boot):
+    boot.program("coda-keep-token", STEP)
+    events = boot.run(conf="token=client7@example.org /etc/coda/secret\nkeep-token.uid=0\n")
+    step = "coda-keep-token --uid=0 --wait=no client7@example.org /etc/coda/secret"
+    assert events.index(step) == events.index("coda-venus-start -- coda-local-venus /srv/coda") + 1
+
+
 @pytest.mark.parametrize("action", ["reboot", "poweroff"])
 @pytest.mark.parametrize("name", STEPS)
 def test_unattended_machine_leaves_after_a_time(boot, name, action):
     boot.status(name, 111)
     events = boot.run(f"coda.onfail={action} coda.onfail-after=42")
     assert "shell" not in events
-    assert events[-3:] == ["sleep 42", "mount -o remount,ro /", action]
+    assert events[-3:] == ["sleep 42", "coda-leave-root ", action]
     assert f"the boot stopped at '{name}'" in boot.console
 
 
 def test_fsck_that_wants_a_reboot_gets_it(boot):
     boot.status("coda-fsck-root", 2)
     events = boot.run()
-    assert events[-2:] == ["mount -o remount,ro /", "reboot"]
+    assert events[-2:] == ["coda-leave-root ", "reboot"]
     assert "coda-venus-start" not in " ".join(events)
 
 

@@ -1,11 +1,12 @@
-"""The process that stays: apart from init, out of the way, and able to write after the handoff."""
+"""A process that stays: apart from init, out of the way, and able to write after the handoff."""
 
 import contextlib
 import ctypes
 import fcntl
 import os
+import signal
 
-from codaboot import cli
+from codaboot import cli, wait
 
 LIBC = ctypes.CDLL(None)
 SET_NAME = 15  # linux/prctl.h
@@ -67,6 +68,19 @@ def lock(place, create=os.O_CREAT):
     return descriptor
 
 
+def end(place):
+    """End the keeper that holds the pid file. Raises OSError, and Failure when it goes on."""
+    with open(place.open(os.O_RDONLY)) as file:
+        pid = int(file.readline())
+    ending = os.pidfd_open(pid)
+    try:
+        signal.pidfd_send_signal(ending, signal.SIGTERM)
+        if not wait.ready([ending], wait.Deadline(5)):
+            raise cli.Failure(f"cannot end the keeper {pid}: it does not react to SIGTERM")
+    finally:
+        os.close(ending)
+
+
 def stay(title, log, pid_file):
     """Make this process a keeper: its standard streams, its name, its weight for the OOM killer.
 
@@ -120,7 +134,7 @@ def detach(work):
     try:
         said = os.read(read, 1)
     except BaseException:
-        os.kill(pid, 15)
+        os.kill(pid, signal.SIGTERM)
         os.waitpid(pid, 0)
         raise
     if said:

@@ -1,0 +1,1 @@
+"""The inside of coda-open-consoles, and of nothing else."""

@@ -1,0 +1,1 @@
+"""The inside of coda-hoard-root, and of nothing else."""

@@ -1,0 +1,1 @@
+"""The inside of coda-keep-token, and of nothing else."""

@@ -1,0 +1,125 @@
+"""A client of a throw-away realm: our boot disk with the real venus, in a virtual machine on its wire."""
+
+import io
+import shutil
+import socket
+import tarfile
+from pathlib import Path
+
+from conftest import TOP
+from conftest import command as run_command
+from machine import BUILD, CARD, Gone, Machine, Shell, own_copy
+from realm import ADMIN, ADMIN_PASSWORD, installed
+
+
+def build_disk(target, realm, *options):
+    """A boot disk in `target` whose venus knows `realm`. `options` for coda-build-disk."""
+    done = run_command("coda-build-disk", f"--from={BUILD}/donor", f"--etc={TOP}/etc",
+                       f"--venus={installed('venus')}", f"--realm={realm.name}",
+                       f"--server={realm.host}={realm.address}", "--cache-size=100MB", *options, target,
+                       timeout=300)
+    assert done.returncode == 0, done.stderr
+    return target
+
+
+class Client(Machine):
+    """A machine on the realm's wire, with a disk of its own: caches stay from one boot to the next.
+
+    `append` is of the kernel command line, as in Machine; `root`, if given, the disk /dev/vdb.
+    """
+
+    def __init__(self, work, realm, boot, disk=None, append="", root=None, **settings):
+        work = Path(work)
+        work.mkdir(parents=True, exist_ok=True)
+        self.realm = realm
+        net, self.tap = realm.wire()
+        self.monitor = work / "monitor"
+        if not root:
+            root = work / "empty"  # so that the marker disk is /dev/vdc with and without
+            root.write_bytes(bytes(1 << 16))
+        super().__init__(
+            work, boot=boot, disk=disk or own_copy(boot / "disk.img", work / "disk.img"), keep=True,
+            append=append, root=root, nets=[net], prefix=realm.inside,
+            card=f"{CARD},mac=52:54:00:00:00:{realm.taps:02x}",
+            extra=["-monitor", f"unix:{self.monitor},server=on,wait=off"], **settings)
+
+    def shell(self):
+        """The next shell on the console, as a function."""
+        return Shell(self)
+
+    def carrier(self, on):
+        """Plug the cable in, or pull it: the card sees it."""
+        with socket.socket(socket.AF_UNIX) as monitor:
+            monitor.settimeout(10)
+            monitor.connect(str(self.monitor))
+            for line in ("", f"set_link n0 {'on' if on else 'off'}\n"):
+                monitor.sendall(line.encode())
+                said = b""
+                while not said.endswith(b"\n(qemu) "):  # the prompt after the command: it is done
+                    said += monitor.recv(4096)
+
+    def power_cut(self):
+        self.process.kill()
+        self.process.wait()
+
+
+# Of busybox's four hundred; each name is sent to the server on its own.
+APPLETS = ("awk cat chmod chown cmp cp cut date dd df dmesg du echo env find free grep head hostname id init"
+           " kill ln ls md5sum mkdir mkfifo mknod more mount mv ping poweroff printf ps readlink reboot rm"
+           " rmdir sed sh sleep sort stat sync tail tar test touch tr true umount uname unshare wc xargs")
+
+
+def small_root():
+    """A new root as the bytes of a tar archive: busybox, and what a shell on the console needs."""
+    busybox = shutil.which("busybox")
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w", format=tarfile.GNU_FORMAT) as tar:
+        def add(name, kind, mode=0o755, data=b"", target=""):
+            member = tarfile.TarInfo(name)
+            member.type, member.mode, member.size, member.linkname = kind, mode, len(data), target
+            tar.addfile(member, io.BytesIO(data))
+
+        for name in ("bin", "dev", "etc", "mnt", "proc", "root", "run", "sbin", "sys", "tmp",
+                     "usr", "usr/local", "usr/local/sbin"):
+            add(name, tarfile.DIRTYPE)
+        add("bin/busybox", tarfile.REGTYPE, data=Path(busybox).read_bytes())
+        for applet in APPLETS.split():
+            add(f"bin/{applet}", tarfile.SYMTYPE, target="busybox")
+        add("sbin/init", tarfile.SYMTYPE, target="../bin/busybox")
+        add("usr/local/sbin/proof", tarfile.REGTYPE, data=(TOP / "tests/boot/sample/proof").read_bytes())
+        add("etc/inittab", tarfile.REGTYPE, 0o644,
+            b"::once:/usr/local/sbin/proof\n::respawn:-/bin/sh\n::shutdown:/bin/sync\n")
+        add("etc/passwd", tarfile.REGTYPE, 0o644, b"root:x:0:0:root:/root:/bin/sh\n")
+        add("etc/resolv.conf", tarfile.SYMTYPE, target="../run/coda/resolv.conf")
+        add("etc/motd", tarfile.REGTYPE, 0o644, b"a root in Coda\n")
+    return packed.getvalue()
+
+
+def login(shell, realm):
+    """A token of the realm's administrator, for root of the client."""
+    status, said = shell(f"echo {ADMIN_PASSWORD} | clog -pipe {ADMIN}@{realm.name}")
+    assert status == 0, said
+
+
+def populate(realm, boot, work):
+    """Make the volume linuxroot the new root of the realm: what an administrator does once."""
+    archive = Path(work) / "root.tar"
+    archive.parent.mkdir(parents=True, exist_ok=True)
+    archive.write_bytes(small_root())
+    top = f"/coda/{realm.name}"
+    with Client(work, realm, boot, root=archive, append="coda.break=wait-mount") as machine:
+        shell = machine.shell()
+        login(shell, realm)
+        for line in (f"cfs sa {top} System:AnyUser rl",
+                     f"cfs mkm {realm.root} linuxroot",
+                     f"cfs fr {top}",  # access lists are set at the server, which must know the place
+                     f"cfs sa {realm.root} System:AnyUser rl",
+                     # Not -p and not as root: Coda refuses to change the owner of a link.
+                     f"tar -xof /dev/vdb -C {realm.root}",
+                     f"cfs fr {realm.root}"):
+            status, said = shell(line, timeout=120)
+            if status:
+                raise Gone(f"cannot populate: '{line}' ended with {status}: {said}")
+        left = shell(f"cfs lv {realm.root}")[1]
+        assert "CML" not in left, left  # cfs fr exits 0 even when changes remain
+        shell("vutil --shutdown; sleep 1")
