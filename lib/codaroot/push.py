@@ -4,6 +4,7 @@ import re
 import time
 
 from codaboot import cli, run
+from realvenus import tools
 
 AGAIN = 2.0  # seconds between two looks
 PATIENCE = 60.0  # cfs itself takes half a minute to find out that a server is gone
@@ -22,7 +23,7 @@ def pending(text, complaint=""):
     if "pending conflicts" in text:
         raise cli.Failure("cannot send the changes: there are conflicts in the volume",
                           "see 'cfs listvol' and repair(1)")
-    if "Connection State is Unreachable" in text:
+    if tools.connection(text) == tools.DISCONNECTED:
         raise cli.Failure("cannot send the changes: the servers cannot be reached",
                           "venus keeps them; try 'cfs checkservers', and run it again")
     match = re.search(r"(\d+) CML entries", text)

@@ -5,7 +5,7 @@ import re
 import tempfile
 
 from codaboot import cli, run, say, wait
-from codaclient.mariner import connect
+from realvenus.mariner import connect
 
 REFUSED = 3
 

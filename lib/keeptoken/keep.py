@@ -6,9 +6,9 @@ import time
 
 import keeper
 from codaboot import cli, say, wait
-from codaclient import token
-from codaclient.mariner import Mariner
 from keeper.events import Alarm, Appearance
+from realvenus import token
+from realvenus.mariner import Mariner
 
 HOUR = 3600
 LIFE = 25 * HOUR  # of a token, as Coda's servers give them

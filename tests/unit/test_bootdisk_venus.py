@@ -47,7 +47,7 @@ def prefix(tmp_path):
 
 def put(tmp_path, prefix):
     made = disk.Disk(str(tmp_path / "tree"))
-    venus.put(made, str(prefix / "sbin/venus"), {"/etc/coda/realms": "x y\n"}, str(tmp_path / "work"))
+    venus.put(made, str(prefix / "sbin/venus"), {"/etc/coda/realms": "x y\n"}, str(tmp_path / "stage"))
     return made.entries
 
 
@@ -59,7 +59,7 @@ def test_venus_its_tools_and_exactly_their_libraries(tmp_path, prefix, capfd):
         "/usr/sbin/cfs": f"{prefix}/bin/cfs", f"{TRIPLET}/libc.so.6": f"{tmp_path}/tree{TRIPLET}/libc.so.6",
         f"{TRIPLET}/liblwp.so.2": f"{prefix}/lib/liblwp.so.2",
         f"{TRIPLET}/libseg.so.1": f"{prefix}/lib/libseg.so.1",
-        "/etc/coda/realms": f"{tmp_path}/work/texts/etc/coda/realms"}
+        "/etc/coda/realms": f"{tmp_path}/stage/texts/etc/coda/realms"}
     said = capfd.readouterr().err
     assert "no 'hoard' beside" in said and "no 'cfs'" not in said
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 from codaboot import cli
-from codaclient import cache
 from hoardroot import load as loading
 from hoardroot import profile, record
 from hoardroot.check import Check
+from realvenus import cache
 
 LISTING = """\
 /coda/coda.test: 7f000000

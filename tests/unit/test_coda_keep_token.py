@@ -9,10 +9,10 @@ import time
 import pytest
 from codaboot import cli
 from codaboot.facts import Mount
-from codaclient import token
 from conftest import environment, need_root
 from keeper import Place
 from keeptoken import keep, secret
+from realvenus import token
 
 HELD = """\
 Tokens held by the Cache Manager for root:

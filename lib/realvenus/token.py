@@ -8,7 +8,7 @@ import time
 
 from codaboot import cli, run
 
-from codaclient.mariner import NO_VENUS
+from realvenus.mariner import NO_VENUS
 
 WRONG, UNREACHABLE = 3, 5
 # A name no realm has: the authentication server refuses it in half a second, if it is there.
