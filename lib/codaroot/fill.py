@@ -158,7 +158,8 @@ class Filling:
 
     def open(self):
         """Begin to work on `top`, which is there. Raises OSError."""
-        self.below = Below(self.top)
+        # Not to list: a directory that is open when Coda's server gets to know it can never be used again.
+        self.below = Below(self.top, listing=False)
 
     def _remove(self, path):
         # A descriptor of it may be kept from the removal of what was in it.
@@ -238,9 +239,9 @@ class Filling:
             raise
 
     def _finish(self, entry):
-        fd = self.below.at(entry.path)
-        own(fd, entry.mode)
-        os.utime(fd, ns=(entry.time, entry.time))
+        place = itself(self.below.at(entry.path))
+        own(place, entry.mode)
+        os.utime(place, ns=(entry.time, entry.time))
 
     def finish_top(self):
         """Give the top its time again, after something else was written into it."""
@@ -286,24 +287,31 @@ class Filling:
 
     def take(self, path):
         """Make root the owner of the file or directory `path`."""
-        if self.wanted[path].type == "dir":
-            os.fchown(self.below.at(path), 0, -1)
+        directory, name = self.below.split(path)
+        if path:
+            os.chown(name, 0, -1, dir_fd=directory, follow_symlinks=False)
         else:
-            fd = self.below.open(path)
-            os.fchown(fd, 0, -1)
-            os.close(fd)
+            os.chown(itself(directory), 0, -1)
 
 
 KINDS = {"file": stat.S_IFREG, "dir": stat.S_IFDIR, "link": stat.S_IFLNK}
 
 
-def own(fd, mode):
-    """Root's, with `mode`: changed only where it is not so, as each change is a record for venus."""
-    status = os.fstat(fd)
+def itself(fd):
+    """A path to what the O_PATH descriptor `fd` is of, for calls that refuse the descriptor: open(2)."""
+    return f"/proc/self/fd/{fd}"
+
+
+def own(place, mode):
+    """Root's, with `mode`: changed only where it is not so, as each change is a record for venus.
+
+    `place` is a path or a descriptor.
+    """
+    status = os.stat(place)
     if status.st_uid != 0:
-        os.fchown(fd, 0, -1)
+        os.chown(place, 0, -1)
     if stat.S_IMODE(status.st_mode) != mode:
-        os.fchmod(fd, mode)
+        os.chmod(place, mode)
 
 
 def quoted(path):

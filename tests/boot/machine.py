@@ -172,7 +172,8 @@ class Shell:
         self.number += 1
         self.machine.send(f"{{ {line}\n}} >/run/out 2>&1")
         self.machine.send(f'echo "end{self.number}=$?"; cat /run/out; echo __')
-        status = int(self.machine.expect(rf"^end{self.number}=(\d+)$", timeout)[1])
+        # With the end of the line, as a number may come in two pieces.
+        status = int(self.machine.expect(rf"^end{self.number}=(\d+)\n", timeout)[1])
         begin = self.machine.seen
         self.machine.expect("^__$")
         return status, self.machine.text[begin:self.machine.seen].strip("\n_")

@@ -12,11 +12,11 @@ from machine import BUILD, CARD, Gone, Machine, Shell, own_copy
 from realm import ADMIN, ADMIN_PASSWORD, installed
 
 
-def build_disk(target, realm, *options):
+def build_disk(target, realm, *options, cache="100MB"):
     """A boot disk in `target` whose venus knows `realm`. `options` for coda-build-disk."""
     done = run_command("coda-build-disk", f"--from={BUILD}/donor", f"--etc={TOP}/etc",
                        f"--venus={installed('venus')}", f"--realm={realm.name}",
-                       f"--server={realm.host}={realm.address}", "--cache-size=100MB", *options, target,
+                       f"--server={realm.host}={realm.address}", f"--cache-size={cache}", *options, target,
                        timeout=300)
     assert done.returncode == 0, done.stderr
     return target

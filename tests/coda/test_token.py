@@ -1,6 +1,7 @@
 """coda-keep-token with a real realm: before the handoff, over it, and when venus is started anew."""
 
 import pytest
+from machine import PROMPT
 from realm import ADMIN, ADMIN_PASSWORD
 
 pytestmark = pytest.mark.coda
@@ -30,6 +31,7 @@ def test_a_token_outlives_a_new_venus_and_the_handoff(client, realm, secret):
 
     machine.send("exit")
     machine.expect("stopped before 'coda-handoff'")
+    machine.expect(PROMPT)
     machine.send("exit")
     machine.expect("coda-handoff --rescue")
     shell = machine.shell()
