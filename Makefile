@@ -14,12 +14,12 @@ OURS   := PYTHONPATH=$(CURDIR)/lib:$(CURDIR)/$(SITE) PATH=$(CURDIR)/bin:$$PATH
 PYTEST := $(PYTHON) -m pytest
 SAY    := @printf '==> %s\n'
 
-.PHONY: help boot test check check-netns check-boot check-coda bench coverage lint install shell clean
+.PHONY: help boot test check check-netns check-boot check-coda bench bench-coda coverage lint install shell clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
-	@echo 'Variables: INIT=systemd|sysvinit|busybox BATCH=1 (boot), CODA_PREFIX= (test, check-coda), DESTDIR= PREFIX= (install)'
+	@echo 'Variables: INIT=systemd|sysvinit|busybox BATCH=1 (boot), CODA_PREFIX= (test, check-coda, bench-coda), DESTDIR= PREFIX= (install)'
 
 boot: $(B)/packages $(B)/venv/done $(B)/disk/done $(B)/sample-$(INIT)/done ## boot the sample in a VM, up to its login prompt; BATCH=1 or no terminal: prove it
 	@$(OURS) $(PYTHON) tests/boot/try_boot.py
@@ -43,12 +43,15 @@ check-coda: $(B)/packages $(B)/venv/done $(B)/donor/done ## the tests with a rea
 bench: $(B)/packages $(B)/venv/done $(B)/disk/done $(B)/sample-systemd/done $(B)/sample-busybox/done ## measure; numbers go to build/bench.json
 	@$(OURS) $(PYTHON) tests/bench/bench.py
 
+bench-coda: $(B)/packages $(B)/venv/done $(B)/donor/done ## measure with a real Coda, below CODA_PREFIX
+	@$(OURS) $(PYTHON) tests/bench/bench_coda.py
+
 coverage: $(B)/packages $(B)/venv/done ## coverage of bin/, lib/ and etc/init by the contract, unit and network tests
 	sh tests/coverage $(PYTHON) $(TESTS)
 
 lint: $(B)/packages $(B)/venv/done ## ruff, shellcheck
 	$(PYTHON) -m ruff check --quiet --config tests/ruff.toml lib tests setup.py bin/coda-*
-	shellcheck -S warning etc/init etc/initrd etc/shutdown tests/boot/sample/build tests/boot/sample/proof tests/coda/serve tests/coverage .ci/run
+	shellcheck -S warning etc/init etc/initrd etc/shutdown tests/boot/sample/build tests/boot/sample/proof tests/coda/serve tests/bench/guest/shell-init-coda tests/coverage .ci/run
 
 install: ## put bin, lib, etc and man below DESTDIR, at the places Debian expects
 	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/lib/python3/dist-packages $(DESTDIR)/etc/coda-boot

@@ -12,6 +12,7 @@ from bootdisk.disk import Entry
 TOOLS = ("cfs", "clog", "cunlog", "ctokens", "hoard", "vutil", "codacon")
 HOME = "/var/lib/coda"  # of all that outlives a boot: cache, RVM, saved modification logs
 SMALLEST = 2 << 20
+HOARDER = 65533  # Debian Policy 9.2.2 reserves it, so nobody else is venus's primary user
 
 
 # --- deciding: no input, no output ------------------------------------
@@ -47,6 +48,10 @@ def texts(realm, servers, cache, timeout, retries, more):
             "cachesize": f"{cache >> 10}KB", "RPC2_timeout": timeout, "RPC2_retries": retries,
             # A server that is back is noticed at a probe, and venus's own 150 s are long at a boot.
             "serverprobe": 10,
+            "primaryuser": HOARDER,
+            # The helper ends at the first error of its socket, such as a pulled cable gives, and venus
+            # then reaches no server ever after: codatunneld.c, recv_udpsocket_cb.
+            "codatunnel": 0,
             "cachedir": f"{HOME}/cache", "checkpointdir": f"{HOME}/spool",
             "rvm_log": f"{HOME}/LOG", "rvm_data": f"{HOME}/DATA", "mapprivate": 1,
             "logfile": "/var/log/coda/venus.log", "errorlog": "/var/log/coda/venus.err",

@@ -9,7 +9,7 @@ from codaroot.below import is_coda
 from codaroot.fill import Filling, private, quoted, shared
 from codaroot.limits import NEW
 from codaroot.manifest import Stamp
-from codaroot.push import push
+from codaroot.push import forget, push
 from codaroot.root import digest, known, public_text, secret_text, write
 
 UNFINISHED = "none"  # in the stamp of a tree whose first run has not ended
@@ -60,11 +60,14 @@ class Making:
         if self.stamp is None:
             yield (f"echo unfinished >{quoted(root.path)}/.coda-root",
                    lambda: root.mark(Stamp(self.identity, UNFINISHED, UNFINISHED)))
-        yield from self._fill(self.tree, every)
+        yield from self._fill(self.tree)
+        # Sent before it is read back: then it is the server's that is read.
         yield f"# send what is new in {quoted(root.path)}", lambda: settle(self.tree, [])
+        yield self._verify(self.tree, every)
         if vault:
             yield f"mkdir -p -m 0700 {quoted(vault.tree)}", lambda: prepare(vault)
-            yield from self._fill(self.fillings[1], every)
+            yield from self._fill(self.fillings[1])
+            yield self._verify(self.fillings[1], every)
             yield (f"# write {quoted(vault.manifest)}",
                    lambda: write(vault.manifest, self._secret(), 0o600))
         yield f"# write {quoted(root.manifest)}", lambda: write(root.manifest, self._public(), 0o644)
@@ -79,10 +82,13 @@ class Making:
             filling.verify(True)
 
     @staticmethod
-    def _fill(filling, every):
+    def _fill(filling):
         yield f"cd {quoted(filling.top)}", filling.open
         yield from filling.operations()
-        yield f"# verify {quoted(filling.top)}", lambda: filling.verify(every)
+
+    @staticmethod
+    def _verify(filling, every):
+        return f"# verify {quoted(filling.top)}", lambda: filling.verify(every)
 
     @staticmethod
     def _begin(path):
@@ -127,28 +133,28 @@ def settler(cfs, deadline):
 
     def settle(filling, files):
         coda = is_coda(filling.top)
-
-        def send():
-            for directory in {filling.top, *map(os.path.dirname, files)} if coda and found else ():
-                push(found, directory, deadline)
-
         if coda and not found and files:
             say.line("there is no cfs: whether all changes have reached a server is not known")
-        send()
-        # Coda shows the local user until it has the changes, and then that of the token.
-        strangers = filling.strangers() + [path for path in files if os.lstat(path).st_uid]
-        if not strangers:
-            return
-        for path in strangers:
+
+        def strangers():
+            if coda and found:
+                for directory in {filling.top, *map(os.path.dirname, files)}:
+                    push(found, directory, deadline)
+                # The server made the token's user their owner, and venus goes on believing it is root.
+                forget(found, filling.top, files)
+            return filling.strangers() + [path for path in files if os.lstat(path).st_uid]
+
+        changed = False
+        for path in strangers():
             if path in files:
                 os.chown(path, 0, -1, follow_symlinks=False)
             else:
                 filling.take(path)
-        send()
-        strangers = filling.strangers() + [path for path in files if os.lstat(path).st_uid]
-        if strangers:
+            changed = True
+        left = strangers() if changed else []
+        if left:
             raise cli.Failure(
-                f"cannot make root the owner of {len(strangers)} objects, such as '{strangers[0]}'",
+                f"cannot make root the owner of {len(left)} objects, such as '{left[0]}'",
                 "a user with the number they show could write to them: get a token with the right 'a'"
                 " there (cfs la), and run it again")
     return settle

@@ -43,3 +43,12 @@ def push(cfs, directory, deadline):
             raise cli.TimedOut(f"cannot send all changes to '{directory}': {left} records remain",
                                "is the token still good? run it again")
         time.sleep(AGAIN)
+
+
+def forget(cfs, top, files):
+    """Have venus forget the `files`, or without any all of the volume of `top`: it then asks the server.
+
+    Only after push(), as what the server has not got would be lost. What is in use stays.
+    """
+    words = ["flushobject", *files] if files else ["flushvolume", top]
+    run.program([cfs, *words], timeout=PATIENCE, stdin="y\n")  # it asks whether we are sure

@@ -69,8 +69,11 @@ APPLETS = ("awk cat chmod chown cmp cp cut date dd df dmesg du echo env find fre
            " rmdir sed sh sleep sort stat sync tail tar test touch tr true umount uname unshare wc xargs")
 
 
-def small_root():
-    """A new root as the bytes of a tar archive: busybox, and what a shell on the console needs."""
+def small_root(more):
+    """A new root as the bytes of a tar archive: busybox, what a shell on the console needs, and `more`.
+
+    `more` are programs, {path in the root: path here}.
+    """
     busybox = shutil.which("busybox")
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w", format=tarfile.GNU_FORMAT) as tar:
@@ -87,8 +90,11 @@ def small_root():
             add(f"bin/{applet}", tarfile.SYMTYPE, target="busybox")
         add("sbin/init", tarfile.SYMTYPE, target="../bin/busybox")
         add("usr/local/sbin/proof", tarfile.REGTYPE, data=(TOP / "tests/boot/sample/proof").read_bytes())
+        for path, source in more.items():
+            add(path, tarfile.REGTYPE, data=source.read_bytes())
         add("etc/inittab", tarfile.REGTYPE, 0o644,
-            b"::once:/usr/local/sbin/proof\n::respawn:-/bin/sh\n::shutdown:/bin/sync\n")
+            b"::once:/usr/local/sbin/proof\n::respawn:-/bin/sh\n"
+            b"::shutdown:/bin/busybox chroot /run/coda/world /shutdown\n")
         add("etc/passwd", tarfile.REGTYPE, 0o644, b"root:x:0:0:root:/root:/bin/sh\n")
         add("etc/resolv.conf", tarfile.SYMTYPE, target="../run/coda/resolv.conf")
         add("etc/motd", tarfile.REGTYPE, 0o644, b"a root in Coda\n")
@@ -101,11 +107,11 @@ def login(shell, realm):
     assert status == 0, said
 
 
-def populate(realm, boot, work):
+def populate(realm, boot, work, more=()):
     """Make the volume linuxroot the new root of the realm: what an administrator does once."""
     archive = Path(work) / "root.tar"
     archive.parent.mkdir(parents=True, exist_ok=True)
-    archive.write_bytes(small_root())
+    archive.write_bytes(small_root(dict(more)))
     top = f"/coda/{realm.name}"
     with Client(work, realm, boot, root=archive, append="coda.break=wait-mount") as machine:
         shell = machine.shell()
@@ -114,12 +120,10 @@ def populate(realm, boot, work):
                      f"cfs mkm {realm.root} linuxroot",
                      f"cfs fr {top}",  # access lists are set at the server, which must know the place
                      f"cfs sa {realm.root} System:AnyUser rl",
-                     # Not -p and not as root: Coda refuses to change the owner of a link.
-                     f"tar -xof /dev/vdb -C {realm.root}",
-                     f"cfs fr {realm.root}"):
-            status, said = shell(line, timeout=120)
+                     f"coda-populate-root - {realm.root} </dev/vdb"):
+            status, said = shell(line, timeout=300)
             if status:
                 raise Gone(f"cannot populate: '{line}' ended with {status}: {said}")
         left = shell(f"cfs lv {realm.root}")[1]
-        assert "CML" not in left, left  # cfs fr exits 0 even when changes remain
+        assert "CML" not in left, left
         shell("vutil --shutdown; sleep 1")

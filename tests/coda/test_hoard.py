@@ -8,11 +8,7 @@ PROFILE = "/var/lib/coda/profile"
 
 
 def test_the_answer_is_right_when_the_server_is_gone(client, realm):
-    machine = client(append="coda.break=venus-start,handoff")
-    shell = machine.shell()
-    shell("echo primaryuser=1000 >>/etc/coda/venus.conf")
-    machine.send("exit")
-    machine.expect("stopped before 'coda-handoff'")
+    machine = client(append="coda.overlay=off coda.break=handoff")
     shell = machine.shell()
     hoard = f"coda-hoard-root {{}} {realm.root} {PROFILE}"
 
@@ -29,7 +25,9 @@ def test_the_answer_is_right_when_the_server_is_gone(client, realm):
     assert shell(hoard.format("--check"))[0] == 2
     assert shell(f"readlink {realm.root}/bin/awk")[0] != 0
     machine.carrier(True)
-    shell("for i in $(seq 30); do cfs cs | grep 'All servers up' && break; sleep 1; done", timeout=180)
+    back = f"coda-wait-mount --cfs=cfs --require=connected --timeout=120 {realm.root}"
+    status, said = shell(back, timeout=150)
+    assert status == 0, said
 
     status, said = shell(hoard.format("--load --check"), timeout=180)
     assert status == 0, said
@@ -39,7 +37,11 @@ def test_the_answer_is_right_when_the_server_is_gone(client, realm):
 
 
 def test_a_venus_without_a_primary_user_is_told(client, realm):
-    machine = client(append="coda.break=handoff")
+    machine = client(append="coda.break=venus-start,handoff")
+    shell = machine.shell()
+    shell("sed -i /primaryuser/d /etc/coda/venus.conf")
+    machine.send("exit")
+    machine.expect("stopped before 'coda-handoff'")
     shell = machine.shell()
     shell(f"echo 'one /etc/motd' >{PROFILE}")
     status, said = shell(f"coda-hoard-root --load {realm.root} {PROFILE}")

@@ -5,6 +5,7 @@ import subprocess
 import time
 
 import pytest
+from boot.conftest import is_clean
 from client import Client
 from machine import PROMPT, own_copy
 
@@ -70,6 +71,11 @@ def test_without_a_server_a_warm_cache_is_enough(client, realm, warm):
     assert shell("cat /etc/motd") == (0, "a root in Coda")
     print(f"coda-wait-mount took {seconds(machine, 'wait-mount'):.1f} s")
     assert seconds(machine, "wait-mount") < 15
+    began = time.monotonic()
+    machine.send("poweroff")
+    machine.wait(90)
+    print(f"poweroff took {time.monotonic() - began:.1f} s")
+    assert is_clean(machine.disk)
 
 
 def test_a_cold_cache_says_that_the_server_is_missing_and_goes_on_when_it_is_back(client, realm, tmp_path):

@@ -16,7 +16,7 @@ def secret():
 
 
 def test_a_token_outlives_a_new_venus_and_the_handoff(client, realm, secret):
-    machine = client(append="coda.break=wait-mount,handoff")  # so early nothing keeps /coda busy
+    machine = client(append="coda.overlay=off coda.break=wait-mount,handoff")
     shell, name = machine.shell(), f"{ADMIN}@{realm.name}"
     shell(secret)
     status, said = shell(f"coda-keep-token {name} /etc/wrong")
@@ -24,6 +24,7 @@ def test_a_token_outlives_a_new_venus_and_the_handoff(client, realm, secret):
     assert shell(f"coda-keep-token {name} /etc/secret") == (0, "")
     assert "500" in shell(f"ctokens @{realm.name}")[1]
 
+    # Nothing keeps /coda busy yet.
     again = "vutil --shutdown; sleep 2; umount /coda; venus </dev/null >/run/venus.out 2>&1"
     assert shell(again)[0] == 0
     waiting = f"for i in 1 2 3 4 5 6 7 8 9; do ctokens @{realm.name} && break; sleep 2; done"
