@@ -37,7 +37,7 @@ check-netns: $(B)/packages $(B)/venv/done ## the network tests, in namespaces wi
 check-boot: $(B)/packages $(B)/venv/done $(B)/disk/done $(B)/samples ## the VM tests
 	CODA_TEST_STRICT=1 $(PYTEST) tests/boot
 
-check-coda: $(B)/packages $(B)/venv/done $(B)/donor/done ## the tests with a real Coda: CODA_PREFIX=/usr, or where it is installed
+check-coda: $(B)/packages $(B)/venv/done $(B)/donor/done $(B)/sample-systemd/done ## the tests with a real Coda: CODA_PREFIX=/usr, or where it is installed
 	CODA_TEST_STRICT=1 $(PYTEST) tests/coda
 
 bench: $(B)/packages $(B)/venv/done $(B)/disk/done $(B)/sample-systemd/done $(B)/sample-busybox/done ## measure; numbers go to build/bench.json

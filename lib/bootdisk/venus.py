@@ -49,9 +49,6 @@ def texts(realm, servers, cache, timeout, retries, more):
             # A server that is back is noticed at a probe, and venus's own 150 s are long at a boot.
             "serverprobe": 10,
             "primaryuser": HOARDER,
-            # The helper ends at the first error of its socket, such as a pulled cable gives, and venus
-            # then reaches no server ever after: codatunneld.c, recv_udpsocket_cb.
-            "codatunnel": 0,
             "cachedir": f"{HOME}/cache", "checkpointdir": f"{HOME}/spool",
             "rvm_log": f"{HOME}/LOG", "rvm_data": f"{HOME}/DATA", "mapprivate": 1,
             "logfile": "/var/log/coda/venus.log", "errorlog": "/var/log/coda/venus.err",

@@ -42,7 +42,9 @@ def read(path, root="/"):
         if status.st_uid != 0 or status.st_mode & 0o077:
             refuse(path, "others than root may read it", f"chown root '{path}'; chmod 600 '{path}'")
         table = facts.mounts(root)
-        mount = mount_of(table, os.path.realpath(path))
+        # By its device first: after the handoff the table has the new root over "/", not so our own paths.
+        device = f"{os.major(status.st_dev)}:{os.minor(status.st_dev)}"
+        mount = next((m for m in table if m.device == device), mount_of(table, os.path.realpath(path)))
         if mount and is_in_coda(mount, table):
             # Whatever its mode, a server gives it to whom the access list of its directory lets in.
             refuse(path, "it is in Coda", "keep it on the local disk")

@@ -3,6 +3,7 @@
 import io
 import shutil
 import socket
+import subprocess
 import tarfile
 from pathlib import Path
 
@@ -107,23 +108,58 @@ def login(shell, realm):
     assert status == 0, said
 
 
+def mount_volume(shell, realm):
+    """Put the volume linuxroot in its place and let everybody read it: README, step 3."""
+    login(shell, realm)
+    top = f"/coda/{realm.name}"
+    for line in (f"cfs sa {top} System:AnyUser rl",
+                 f"cfs mkm {realm.root} linuxroot",
+                 f"cfs fr {top}",  # access lists are set at the server, which must know the place
+                 f"cfs sa {realm.root} System:AnyUser rl"):
+        must(shell, line)
+
+
+def must(shell, line, timeout=300):
+    """Run a line that has to succeed; what it said. Raises Gone."""
+    status, said = shell(line, timeout=timeout)
+    if status:
+        raise Gone(f"'{line}' ended with {status}: {said}")
+    return said
+
+
 def populate(realm, boot, work, more=()):
     """Make the volume linuxroot the new root of the realm: what an administrator does once."""
     archive = Path(work) / "root.tar"
     archive.parent.mkdir(parents=True, exist_ok=True)
     archive.write_bytes(small_root(dict(more)))
-    top = f"/coda/{realm.name}"
     with Client(work, realm, boot, root=archive, append="coda.break=wait-mount") as machine:
         shell = machine.shell()
-        login(shell, realm)
-        for line in (f"cfs sa {top} System:AnyUser rl",
-                     f"cfs mkm {realm.root} linuxroot",
-                     f"cfs fr {top}",  # access lists are set at the server, which must know the place
-                     f"cfs sa {realm.root} System:AnyUser rl",
-                     f"coda-populate-root - {realm.root} </dev/vdb"):
-            status, said = shell(line, timeout=300)
-            if status:
-                raise Gone(f"cannot populate: '{line}' ended with {status}: {said}")
+        mount_volume(shell, realm)
+        must(shell, f"coda-populate-root - {realm.root} </dev/vdb")
         left = shell(f"cfs lv {realm.root}")[1]
         assert "CML" not in left, left
         shell("vutil --shutdown; sleep 1")
+
+
+def populate_debian(realm, source, work):
+    """The same with the tree `source`, on a disk of its own; the directory of its secrets, copied to here."""
+    image, boot = work / "source.img", build_disk(work / "disk", realm, cache="400MB")
+    subprocess.run(["mke2fs", "-q", "-t", "ext4", "-d", source, image, "400M"], check=True)
+    with Client(work / "client", realm, boot, root=image, append="coda.break=wait-mount") as machine:
+        shell = machine.shell()
+        mount_volume(shell, realm)
+        must(shell, "mkdir /run/source && mount -t ext4 -o ro /dev/vdb /run/source")
+        line = f"coda-populate-root --secrets=/var/lib/coda/secrets /run/source {realm.root}"
+        for _ in range(3):  # venus ends now and then, and then it is run again
+            status, said = shell(f"{line} 2>&1 | tail -n 3; [ -e {realm.root}.mtree ]", timeout=1800)
+            print(said)
+            if status == 0:
+                break
+            shell("vutil --shutdown; sleep 2; kill -9 $(pidof venus); umount -l /coda")
+            must(shell, "coda-venus-start --config=/etc/coda/venus.conf -- venus")
+            login(shell, realm)
+        assert "nothing to change" in must(shell, line, 600)
+        must(shell, "umount /run/source; vutil --shutdown; while pidof venus; do sleep 0.2; done")
+        must(shell, "umount /coda; sync; mount -o remount,ro /")
+    subprocess.run(["debugfs", "-R", f"rdump /var/lib/coda/secrets {work}", machine.disk], check=True)
+    return work / "secrets"

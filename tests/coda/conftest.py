@@ -1,7 +1,7 @@
 """A realm for all tests of a run, set up and populated once; clients made per test."""
 
 import pytest
-from client import Client, build_disk, populate
+from client import Client, build_disk, populate, populate_debian
 from conftest import need, need_programs, need_root
 from machine import BUILD
 from realm import PREFIX, Realm, installed
@@ -37,6 +37,17 @@ def realm(bare_realm, coda_disk, tmp_path_factory):
     """The realm with a small root in linuxroot: busybox and a shell on the console."""
     populate(bare_realm, coda_disk, tmp_path_factory.mktemp("populate"))
     return bare_realm
+
+
+@pytest.fixture(scope="session")
+def debian(tmp_path_factory):
+    """(Realm, directory of the boot disk) of the sample with systemd, put into a Coda of its own."""
+    sample = BUILD / "sample-systemd"
+    need((sample / "source").exists(), "build/sample-systemd ('make check-coda' makes it)")
+    with Realm(tmp_path_factory.mktemp("debian"), address="10.98.0.1") as realm:
+        secrets = populate_debian(realm, sample / "source", tmp_path_factory.mktemp("populate"))
+        yield realm, build_disk(tmp_path_factory.mktemp("disk"), realm,
+                                f"--add={secrets}:/var/lib/coda/secrets", cache="400MB")
 
 
 @pytest.fixture

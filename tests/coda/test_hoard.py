@@ -1,4 +1,4 @@
-"""coda-hoard-root with a real realm: is its answer right when the cable is pulled?"""
+"""coda-hoard-root with a real realm: is its answer right when the server is gone?"""
 
 import pytest
 
@@ -21,17 +21,17 @@ def test_the_answer_is_right_when_the_server_is_gone(client, realm):
     # The whole tree is more than there is; what is missing is named, and truly missing.
     status, said = shell(hoard.format("--also=bin --check"))
     assert status == 2 and "are not in the cache" in said and "/bin/awk: not in the cache" in said, said
-    machine.carrier(False)
+    realm.hold()
     assert shell(hoard.format("--check"))[0] == 2
     assert shell(f"readlink {realm.root}/bin/awk")[0] != 0
-    machine.carrier(True)
+    realm.release()
     back = f"coda-wait-mount --cfs=cfs --require=connected --timeout=120 {realm.root}"
     status, said = shell(back, timeout=150)
     assert status == 0, said
 
     status, said = shell(hoard.format("--load --check"), timeout=180)
     assert status == 0, said
-    machine.carrier(False)
+    realm.hold()
     assert shell(hoard.format("--check")) == (0, "")
     assert shell(f"readlink {realm.root}/bin/awk", timeout=120) == (0, "busybox")
 

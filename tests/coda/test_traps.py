@@ -4,7 +4,7 @@ One boot to a shell before coda-wait-mount, and every trap in its turn.
 """
 
 import pytest
-from client import Client
+from client import Client, login
 
 pytestmark = pytest.mark.coda
 
@@ -58,6 +58,15 @@ def test_the_root_is_there_and_connected(wait):
 
 def test_the_state_is_told(shell, realm):
     assert shell(f"coda-wait-mount --cfs=cfs --require=connected {realm.root} 2>&-") == (0, "connected")
+
+
+def test_the_faults_of_coda_linux_7_are_there(shell, realm):
+    login(shell, realm)
+    assert shell(f"cd {realm.root}/mnt && (echo 1111 >f; echo 2 >>f; cat f)") == (0, "2\n11")
+    twice = "import mmap; f = open('f', 'r+b'); [mmap.mmap(f.fileno(), 4).close() for _ in 'ab']"
+    status, said = shell(f"cd {realm.root}/mnt && python3 -c \"{twice}\"; cd /")
+    assert "PermissionError" in said
+    assert shell(f"rm {realm.root}/mnt/f; cd /; cfs fr {realm.root}; cunlog @{realm.name}")[0] == 0
 
 
 def test_any_name_in_coda_is_a_link_and_no_root(shell, wait):

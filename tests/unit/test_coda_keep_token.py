@@ -132,6 +132,18 @@ def test_of_two_mounts_on_one_place_the_upper_counts():
     assert secret.mount_of(table, "/etc/secret").fstype == "coda"
 
 
+def test_after_the_handoff_the_new_root_covers_nothing_of_ours(tmp_path):
+    need_root()
+    (tmp_path / "secret").write_text("word\n")
+    (tmp_path / "secret").chmod(0o600)
+    number = (tmp_path / "secret").stat().st_dev
+    (tmp_path / "proc/self").mkdir(parents=True)
+    (tmp_path / "proc/self/mountinfo").write_text(
+        f"1 1 {os.major(number)}:{os.minor(number)} / / rw - ext4 /dev/vda rw\n"
+        "2 1 0:77 / / rw - coda coda rw\n")
+    assert secret.read(str(tmp_path / "secret"), str(tmp_path)) == "word"
+
+
 def refused(path):
     with pytest.raises(cli.Failure) as caught:
         secret.read(str(path))
