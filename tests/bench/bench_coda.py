@@ -10,7 +10,7 @@ import json
 import shutil
 import sys
 
-from bench import BUILD, GUEST, RUNS, TOP, bench_lines, figure, figures
+from bench import BUILD, GUEST, TOP, bench_lines, figure, figures
 
 sys.path.append(str(TOP / "tests/coda"))
 
@@ -19,6 +19,7 @@ from client import Client, build_disk, populate  # noqa: E402
 from machine import own_copy  # noqa: E402
 from realm import Realm  # noqa: E402
 
+RUNS = 3  # a boot takes half a minute, and there are many
 STAMP = "coda.overlay=off coda.init=/usr/local/sbin/stamp"  # the 1998 way: the same steps for both
 
 
@@ -71,10 +72,9 @@ def traffic(work, realm, boot, cold, warm):
     """What goes over the wires in a boot, of 1, 2 and 4 clients at once; a packet is at most one RPC."""
     for name, disk, many in (("cold", cold, (1, 2, 4)), ("warm", warm, (1, 2, 4))):
         for count in many:
-            sums = [[sum(client[part] for client in run(work, realm, boot, [disk] * count, STAMP))
-                     for part in (1, 2)] for _ in range(3)]
-            figure(f"wire_{name}_{count}_kib", [size / 1024 for size, _ in sums], "KiB")
-            figure(f"wire_{name}_{count}_packets", [packets for _, packets in sums], "1")
+            clients = run(work, realm, boot, [disk] * count, STAMP)
+            figure(f"wire_{name}_{count}_kib", [sum(size for _, size, _ in clients) / 1024], "KiB")
+            figure(f"wire_{name}_{count}_packets", [sum(packets for _, _, packets in clients)], "1")
 
 
 def main():
