@@ -70,12 +70,27 @@ def test_without_a_server_a_warm_cache_is_enough(client, realm, warm):
     shell = machine.shell()
     assert shell("cat /etc/motd") == (0, "a root in Coda")
     print(f"coda-wait-mount took {seconds(machine, 'wait-mount'):.1f} s")
-    assert seconds(machine, "wait-mount") < 15
+    assert seconds(machine, "wait-mount") < 30
     began = time.monotonic()
     machine.send("poweroff")
     machine.wait(90)
     print(f"poweroff took {time.monotonic() - began:.1f} s")
     assert is_clean(machine.disk)
+
+
+def test_the_server_is_found_again_when_the_cable_was_out(client, realm):
+    """With RPC2's timeout at 10 s and two tries it never was."""
+    machine = client("coda.break=mount-dev")
+    shell = machine.shell()
+    machine.carrier(False)
+    assert shell(f"cat {realm.root}/etc/passwd", timeout=120)[0] != 0
+    assert "Unreachable" in shell(f"cfs lv -local {realm.root}")[1]
+    machine.carrier(True)
+    began = time.monotonic()
+    while "Unreachable" in shell(f"sleep 1; cfs lv -local {realm.root}")[1]:
+        assert time.monotonic() - began < 90
+    print(f"found again {time.monotonic() - began:.1f} s after the cable was back")
+    assert shell(f"cat {realm.root}/etc/passwd")[0] == 0
 
 
 def test_a_cold_cache_says_that_the_server_is_missing_and_goes_on_when_it_is_back(client, realm, tmp_path):
