@@ -12,6 +12,7 @@ from codaroot.manifest import Stamp
 from codaroot.push import forget, push
 from codaroot.root import digest, known, public_text, secret_text, write
 
+BATCH = 200  # operations; venus gets slow with thousands of unsent records, each costs it more than the last
 UNFINISHED = "none"  # in the stamp of a tree whose first run has not ended
 
 
@@ -53,14 +54,18 @@ class Making:
     def operations(self, every, settle):
         """(text, function) of each operation, in order, for cli.perform.
 
-        `settle` is called with a Filling and a list of further files, when they are written.
+        `settle` is called with a Filling and a list of further files, when they are written; or None,
+        when only what there is by now shall be sent.
         """
         root, vault = self.root, self.vault
         yield f"mkdir -p {quoted(root.path)}", lambda: self._begin(root.path)
         if self.stamp is None:
             yield (f"echo unfinished >{quoted(root.path)}/.coda-root",
                    lambda: root.mark(Stamp(self.identity, UNFINISHED, UNFINISHED)))
-        yield from self._fill(self.tree)
+        for number, operation in enumerate(self._fill(self.tree), 1):
+            yield operation
+            if number % BATCH == 0:
+                yield f"# send what is new in {quoted(root.path)}", lambda: settle(self.tree, None)
         # Sent before it is read back: then it is the server's that is read.
         yield f"# send what is new in {quoted(root.path)}", lambda: settle(self.tree, [])
         yield self._verify(self.tree, every)
@@ -136,20 +141,28 @@ def settler(cfs, deadline):
         if coda and not found and files:
             say.line("there is no cfs: whether all changes have reached a server is not known")
 
+        def send(files):
+            for directory in {filling.top, *map(os.path.dirname, files)} if coda and found else ():
+                push(found, directory, deadline)
+
         def strangers():
+            send(files)
             if coda and found:
-                for directory in {filling.top, *map(os.path.dirname, files)}:
-                    push(found, directory, deadline)
                 # The server made the token's user their owner, and venus goes on believing it is root.
                 forget(found, filling.top, files)
             return filling.strangers() + [path for path in files if os.lstat(path).st_uid]
 
+        if files is None:
+            send([])
+            return
         changed = False
-        for path in strangers():
+        for number, path in enumerate(strangers(), 1):
             if path in files:
                 os.chown(path, 0, -1, follow_symlinks=False)
             else:
                 filling.take(path)
+            if number % BATCH == 0:
+                send([])
             changed = True
         left = strangers() if changed else []
         if left:
