@@ -14,19 +14,19 @@ OURS   := PYTHONPATH=$(CURDIR)/lib:$(CURDIR)/$(SITE) PATH=$(CURDIR)/bin:$$PATH
 PYTEST := $(PYTHON) -m pytest
 SAY    := @printf '==> %s\n'
 
-.PHONY: help boot test check check-netns check-boot check-coda bench bench-coda coverage lint install shell clean
+.PHONY: help boot test check check-netns check-boot check-coda check-debian bench bench-coda coverage lint install shell clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
-	@echo 'Variables: INIT=systemd|sysvinit|busybox BATCH=1 (boot), CODA_PREFIX= (test, check-coda, bench-coda), DESTDIR= PREFIX= (install)'
+	@echo 'Variables: INIT=systemd|sysvinit|busybox BATCH=1 (boot), CODA_PREFIX= (test, check-coda, check-debian, bench-coda), DESTDIR= PREFIX= (install)'
 
 boot: $(B)/packages $(B)/venv/done $(B)/disk/done $(B)/sample-$(INIT)/done ## boot the sample in a VM, up to its login prompt; BATCH=1 or no terminal: prove it
 	@$(OURS) $(PYTHON) tests/boot/try_boot.py
 
 test: $(B)/packages $(B)/venv/done $(B)/disk/done $(B)/samples ## everything: lint, contracts, unit, network and VM tests
 	$(MAKE) lint
-	CODA_TEST_STRICT=1 $(PYTEST) tests/contract tests/unit tests/netns tests/boot $(if $(CODA_PREFIX),tests/coda)
+	CODA_TEST_STRICT=1 $(PYTEST) tests/contract tests/unit tests/netns tests/boot $(if $(CODA_PREFIX),tests/coda) -m 'not long'
 
 check: $(B)/packages $(B)/venv/done lint ## lint, contracts and unit tests: no root, no VM, two minutes
 	$(PYTEST) -q tests/contract tests/unit
@@ -37,8 +37,11 @@ check-netns: $(B)/packages $(B)/venv/done ## the network tests, in namespaces wi
 check-boot: $(B)/packages $(B)/venv/done $(B)/disk/done $(B)/samples ## the VM tests
 	CODA_TEST_STRICT=1 $(PYTEST) tests/boot
 
-check-coda: $(B)/packages $(B)/venv/done $(B)/donor/done $(B)/sample-systemd/done ## the tests with a real Coda: CODA_PREFIX=/usr, or where it is installed
-	CODA_TEST_STRICT=1 $(PYTEST) tests/coda
+check-coda: $(B)/packages $(B)/venv/done $(B)/donor/done ## the tests with a real Coda: CODA_PREFIX=/usr, or where it is installed
+	CODA_TEST_STRICT=1 $(PYTEST) tests/coda -m 'not long'
+
+check-debian: $(B)/packages $(B)/venv/done $(B)/donor/done $(B)/sample-systemd/done ## Debian into a real Coda and from it: an hour without KVM
+	CODA_TEST_STRICT=1 $(PYTEST) tests/coda -m long
 
 bench: $(B)/packages $(B)/venv/done $(B)/disk/done $(B)/sample-systemd/done $(B)/sample-busybox/done ## measure; numbers go to build/bench.json
 	@$(OURS) $(PYTHON) tests/bench/bench.py

@@ -7,7 +7,7 @@ from boot.conftest import is_clean
 from client import Client
 from machine import served_by_coda
 
-pytestmark = [pytest.mark.coda, pytest.mark.timeout(5400)]
+pytestmark = [pytest.mark.coda, pytest.mark.long, pytest.mark.timeout(5400)]
 
 SECRETS = "coda.mount-root.secrets=/var/lib/coda/secrets"
 
