@@ -7,7 +7,6 @@ longer than all the rest of coda-netup.
 import asyncio
 import contextlib
 import errno
-import logging
 import random
 import socket
 import struct
@@ -27,8 +26,6 @@ ALL_PROTOCOLS, ATTACH_FILTER = 3, 26  # linux/if_ether.h, asm-generic/socket.h
 
 # The time of day may jump while a lease runs: the client must not measure by it.
 dhcp.time = time.monotonic
-# What there is to tell is told by us, once and in our form.
-logging.disable(logging.CRITICAL)
 
 
 class Lease(leases.Lease):

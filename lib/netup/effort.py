@@ -325,7 +325,12 @@ class Effort:
         await asyncio.sleep(0)
         keeper.stay("@coda-netup", self.log, lock)
         done = asyncio.Event()
-        loop.add_signal_handler(signal.SIGTERM, done.set)
+        # What add_signal_handler does, which imports inspect, only to refuse coroutines.
+        woken, waker = socket.socketpair()
+        waker.setblocking(False)
+        signal.set_wakeup_fd(waker.fileno())
+        signal.signal(signal.SIGTERM, lambda *_: None)
+        loop.add_reader(woken, done.set)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         self.report(cli.OK)
         tasks = [loop.create_task(self.renew(one)) for one in kept]

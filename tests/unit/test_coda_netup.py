@@ -691,13 +691,37 @@ def test_help_imports_neither_pyroute2_nor_asyncio(run_command, module):
 
 def test_what_is_left_out_at_the_start_is_only_left_out_there():
     code = ("import sys\nfrom netup import lean\nlean.load()\nfrom netup import client, effort\n"
-            "assert not {'ssl', 'unittest', 'subprocess', 'hmac'} & {*sys.modules}\n"
-            "import subprocess, ssl\nprint(subprocess.check_output(['echo', 'there']))")
+            "assert not {'ssl', 'logging', *lean.LEFT_OUT} & {*sys.modules}\n"
+            "import asyncio, logging, ssl, subprocess\nlogging.getLogger().info\n"
+            "print(subprocess.check_output(['echo', 'there']))\n"
+            "print(asyncio.iscoroutinefunction(client.Client.start), asyncio.iscoroutinefunction(print))")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment())
-    assert (done.stdout, done.stderr) == ("b'there\\n'\n", "")
+    assert (done.stdout, done.stderr) == ("b'there\\n'\nTrue False\n", "")
 
 
 def test_use_of_what_was_left_out_fails():
-    made = lean.LeftOut("unittest").mock.Mock(1)
-    with pytest.raises(AttributeError, match="'Mock' object has no attribute 'called'"):
-        made.called()
+    made = lean.Nothing("pathlib").Path(1)
+    with pytest.raises(AttributeError, match="'Path' object has no attribute 'exists'"):
+        made.exists()
+
+
+def test_a_client_starts_with_nothing_that_was_left_out():
+    """What is imported at its first use would cost the boot what leaving it out has won."""
+    code = """if True:
+        import sys
+        from netup import lean
+        lean.load()
+        from netup import effort, client
+        import asyncio
+
+        async def run():
+            made = client.Client("nosuchlink")
+            try:
+                await made.start()
+            except OSError as error:
+                print(error.strerror)
+            made.lease_timers.cancel()
+        asyncio.run(run())
+        print({"logging", *lean.LEFT_OUT} & {*sys.modules})"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment())
+    assert done.stdout in ("No such device\nset()\n", "Operation not permitted\nset()\n"), done.stderr
