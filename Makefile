@@ -29,7 +29,7 @@ test: $(B)/packages $(B)/venv/done $(B)/disk/done $(B)/samples ## everything: li
 	CODA_TEST_STRICT=1 $(PYTEST) tests/contract tests/unit tests/netns tests/boot $(if $(CODA_PREFIX),tests/coda)
 
 check: $(B)/packages $(B)/venv/done lint ## lint, contracts and unit tests: no root, no VM, two minutes
-	$(PYTEST) -q tests/contract tests/unit
+	$(PYTEST) -q -n auto --dist worksteal tests/contract tests/unit
 
 check-netns: $(B)/packages $(B)/venv/done ## the network tests, in namespaces with real servers
 	CODA_TEST_STRICT=1 $(PYTEST) tests/netns
