@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 TOP = Path(__file__).resolve().parent.parent
@@ -17,6 +18,10 @@ STRICT = os.environ.get("CODA_TEST_STRICT") == "1"
 sys.path.insert(0, str(TOP / "lib"))
 # A command has no suffix, so its bytecode would be written beside it, into bin/.
 sys.dont_write_bytecode = True
+# How long an example takes says how busy the machine is.
+hypothesis.settings.register_profile("any machine", deadline=None,
+                                     suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("any machine")
 
 
 def load(name):

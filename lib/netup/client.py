@@ -7,8 +7,6 @@ longer than all the rest of coda-netup.
 import asyncio
 import contextlib
 import errno
-import logging
-import os
 import random
 import socket
 import struct
@@ -20,15 +18,14 @@ from pyroute2.dhcp.dhcp4msg import dhcp4msg
 from pyroute2.dhcp.dhcp4socket import AsyncDHCP4Socket
 from pyroute2.dhcp.hooks import Hook, Trigger
 from pyroute2.dhcp.messages import ReceivedDHCPMessage
-from pyroute2.iproute.linux import AsyncIPRoute
-from pyroute2.netlink.exceptions import NetlinkError
+from pyroute2.ext import bpf
 
-from netup import values, wire
+from netup import links, values, wire
+
+ALL_PROTOCOLS, ATTACH_FILTER = 3, 26  # linux/if_ether.h, asm-generic/socket.h
 
 # The time of day may jump while a lease runs: the client must not measure by it.
 dhcp.time = time.monotonic
-# What there is to tell is told by us, once and in our form.
-logging.disable(logging.CRITICAL)
 
 
 class Lease(leases.Lease):
@@ -69,7 +66,29 @@ class Socket(AsyncDHCP4Socket):
     def __init__(self, ifname, identifier, heard):
         super().__init__(ifname)
         self.identifier, self.heard = identifier, heard
-        self.sent = 0
+        self.sent, self.mac = 0, ""
+
+    @property
+    def l2addr(self):
+        """The hardware address that the link has now; of a link that is gone, the last one.
+
+        pyroute2 asks by netlink for all there is to know of all links, and listens for changes.
+        """
+        with contextlib.suppress(OSError):
+            _, self.mac = links.hardware(self.ifname)
+        return self.mac
+
+    async def __aenter__(self):
+        socket.socket.__init__(self, socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ALL_PROTOCOLS))
+        self.setblocking(False)
+        self.bind((self.ifname, ALL_PROTOCOLS))
+        self.clear_buffer()  # of what came before the filter
+        address, self.fprog = bpf.compile(self.bpf)
+        self.setsockopt(socket.SOL_SOCKET, ATTACH_FILTER, address)
+        return self
+
+    async def __aexit__(self, *_):
+        self.close()
 
     async def put(self, msg):
         if self.identifier:
@@ -195,30 +214,3 @@ class Client(dhcp.AsyncDHCPClient):
         if self._sender_task:
             with contextlib.suppress(OSError):
                 await self.__aexit__()
-
-
-# Already there, or already gone.
-HARMLESS = {"vlan": (errno.EEXIST,), "no address": (errno.EADDRNOTAVAIL,), "no route": (errno.ESRCH,)}
-
-
-async def apply(operations):
-    """Do the operations of a plan, each (verb, link, {words}), in turn. Raises OSError."""
-    async with AsyncIPRoute() as ipr:
-        for verb, link, words in operations:
-            index = socket.if_nametoindex(link)
-            try:
-                if verb == "mtu":
-                    await ipr.link("set", index=index, **words)
-                elif verb == "vlan":
-                    await ipr.link("add", kind="vlan", link=index, **words)
-                elif verb == "address":
-                    await ipr.addr("replace", index=index, **words)
-                elif verb == "no address":
-                    await ipr.addr("del", index=index, **words)
-                elif verb == "route":
-                    await ipr.route("replace", oif=index, **words)
-                elif verb == "no route":
-                    await ipr.route("del", oif=index, **words)
-            except NetlinkError as error:
-                if error.code not in HARMLESS.get(verb, ()):
-                    raise OSError(error.code, os.strerror(error.code), link) from None

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import keeper
 from codaboot import cli, facts, run, say
 
-from netup import arp, client, lease, links, plan, values, watch, wire
+from netup import arp, client, lease, links, netlink, plan, values, watch, wire
 
 ROUTER_SOLICITATION = b"\x85\0\0\0\0\0\0\0"  # RFC 4861 4.1
 NO_CARRIER = "no carrier"
@@ -103,8 +103,7 @@ class Effort:
                                    return_when=asyncio.FIRST_COMPLETED)
                 for place, task in tasks.items():
                     if task.done() and not task.cancelled() and not task.exception():
-                        won = await self.settle(tasks.pop(place).result())
-                        return won
+                        return self.settle(tasks.pop(place).result())
                     if task.done() and not isinstance(task.exception(), NotUp):
                         raise task.exception()
             return await self.reuse(job)
@@ -126,7 +125,7 @@ class Effort:
                 await self.watch.until(lambda: self.running(name))
                 if vlan:
                     self.load_vlans()
-                    await self.apply([plan.vlan_on(name, vlan)])
+                    self.apply([plan.vlan_on(name, vlan)])
                     links.prepare(job.want, link, self.args["--root"])
                     await self.watch.until(lambda: self.running(link))
         except TimeoutError:
@@ -223,7 +222,7 @@ class Effort:
 
     # --- what was found is put into force ------------------------------------------------------
 
-    async def settle(self, outcome, seconds=None):
+    def settle(self, outcome, seconds=None):
         """Put the settings of `outcome` into force; the Outcome. Raises OSError."""
         link, settings = outcome.link, outcome.settings
         if settings.address:
@@ -232,17 +231,17 @@ class Effort:
         else:
             todo = [("mtu", link, {"mtu": settings.mtu})] if settings.mtu else []
         old = self.plans.get(link, [])
-        await self.apply(plan.undo(old, todo) + todo)
+        self.apply(plan.undo(old, todo) + todo)
         self.plans[link] = todo
         self.far[link] = "up"
         return outcome
 
-    async def apply(self, operations):
+    def apply(self, operations):
         if not operations:
             return
         for operation in operations:
             self.verbose(plan.as_text(operation))
-        await client.apply(operations)
+        netlink.apply(operations)
 
     def write_resolv(self):
         dns = tuple(dict.fromkeys(server for one in self.outcomes for server in one.settings.dns))
@@ -287,7 +286,7 @@ class Effort:
             dialogue = client.Client(link, job.want.hostname, job.want.client_id)
             await dialogue.start()
             outcome = Outcome(job, link, plan.merge(job.want, old.settings), dialogue, old)
-            return await self.settle(outcome, seconds)
+            return self.settle(outcome, seconds)
         raise NotUp
 
     def last_lease(self, link):
@@ -326,7 +325,12 @@ class Effort:
         await asyncio.sleep(0)
         keeper.stay("@coda-netup", self.log, lock)
         done = asyncio.Event()
-        loop.add_signal_handler(signal.SIGTERM, done.set)
+        # What add_signal_handler does, which imports inspect, only to refuse coroutines.
+        woken, waker = socket.socketpair()
+        waker.setblocking(False)
+        signal.set_wakeup_fd(waker.fileno())
+        signal.signal(signal.SIGTERM, lambda *_: None)
+        loop.add_reader(woken, done.set)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         self.report(cli.OK)
         tasks = [loop.create_task(self.renew(one)) for one in kept]
@@ -344,7 +348,7 @@ class Effort:
                 if trigger in (client.Trigger.UNBOUND, client.Trigger.EXPIRED):
                     why = "the server took it back" if trigger == client.Trigger.UNBOUND else "not renewed"
                     say.line(f"{outcome.link}: lost {outcome.settings.address}: {why}")
-                    await self.apply(plan.undo(self.plans.pop(outcome.link, [])))
+                    self.apply(plan.undo(self.plans.pop(outcome.link, [])))
                     continue
                 new = outcome._replace(settings=plan.merge(outcome.job.want, granted.settings),
                                        lease=self.record(outcome.link, granted))
@@ -354,7 +358,7 @@ class Effort:
                     self.verbose(f"{new.link}: renewed for {new.settings.lease_time} s")
                 self.outcomes[self.outcomes.index(outcome)] = new
                 outcome = new
-                await self.settle(outcome)
+                self.settle(outcome)
                 self.write_resolv()
             except OSError as error:
                 say.line(f"{outcome.link}: {error.strerror or error}")

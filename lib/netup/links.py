@@ -49,13 +49,19 @@ def read(name):
     """The Link called `name`, or None when there is none (any more)."""
     try:
         flags, = struct.unpack_from("H", call(GIFFLAGS, name))
-        family, mac = struct.unpack_from("H6s", call(GIFHWADDR, name))
+        family, address = hardware(name)
     except OSError as error:
         if error.errno == errno.ENODEV:
             return None
         raise
-    return Link(name, ":".join(f"{byte:02x}" for byte in mac), driver(name), family == ETHERNET,
+    return Link(name, address, driver(name), family == ETHERNET,
                 bool(flags & UP), bool(flags & UP and flags & RUNNING and carrier(name)))
+
+
+def hardware(name):
+    """(the kind of hardware, its address) of a link. Raises OSError."""
+    family, address = struct.unpack_from("H6s", call(GIFHWADDR, name))
+    return family, ":".join(f"{byte:02x}" for byte in address)
 
 
 def carrier(name):

@@ -1,4 +1,4 @@
-"""From settings to operations on links: (verb, link, {words of pyroute2}). No I/O."""
+"""From settings to operations on links: (verb, link, {words}). No I/O."""
 
 import ipaddress
 
@@ -20,7 +20,7 @@ def merge(want, given=None):
 
 
 def operations(link, settings, lifetime=None):
-    """What makes `link` have `settings`: a list of (verb, link, {words of pyroute2}).
+    """What makes `link` have `settings`: a list of (verb, link, {words}).
 
     The address ends with its lease (`lifetime` in seconds, None: never), and the routes with
     the address: should the keeper die, no address is left that the server gives to another.

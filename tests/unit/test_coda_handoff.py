@@ -69,7 +69,7 @@ def test_protected(module):
 def test_processes(module):
     parent, uid, line = module.processes("/proc")[os.getpid()]
     assert (parent, uid) == (os.getppid(), os.geteuid())
-    assert "pytest" in line
+    assert line == Path("/proc/self/cmdline").read_text()
 
 
 def test_environment(module):

@@ -11,7 +11,7 @@ import pytest
 from conftest import environment
 from hypothesis import given
 from hypothesis import strategies as st
-from netup import arp, lean, lease, links, plan, spec, values, wire
+from netup import arp, lean, lease, links, netlink, plan, spec, values, wire
 
 MAC = "02:00:00:00:00:0c"
 GIVEN = wire.Settings(
@@ -463,6 +463,64 @@ def test_a_lease_for_ever_has_no_lifetime():
     assert "valid_lft" not in lines(plan.operations("eth0", GIVEN, wire.FOREVER))[1]
 
 
+def read_by_pyroute2(operation):
+    """What pyroute2 finds in the message for `operation` on link 7."""
+    from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
+    from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
+    from pyroute2.netlink.rtnl.rtmsg import rtmsg
+
+    kind, flags, body = netlink.message(operation, 7)
+    read = {16: ifinfmsg, 20: ifaddrmsg, 21: ifaddrmsg, 24: rtmsg, 25: rtmsg}[kind](
+        struct.pack("=IHHII", 16 + len(body), kind, flags, 0, 0) + body)
+    read.decode()
+    return kind, flags, {name: value for name, value in read.items() if name in (
+        "family", "index", "prefixlen", "dst_len", "proto", "scope", "type", "table", "flags") and value}, {
+        name: value if isinstance(value, (int, str, dict)) else dict(value["attrs"])
+        for name, value in read["attrs"]}
+
+
+@pytest.mark.parametrize("operation, message", [
+    (("mtu", "eth0", {"mtu": 1400}), (16, 0, {"index": 7}, {"IFLA_MTU": 1400})),
+    (("route", "eth0", {"dst": "0.0.0.0/0", "proto": 16, "prefsrc": "10.0.0.5", "gateway": "10.0.0.1"}),
+     (24, 0x500, {"family": 2, "proto": 16, "type": 1, "table": 254},
+      {"RTA_OIF": 7, "RTA_PREFSRC": "10.0.0.5", "RTA_GATEWAY": "10.0.0.1"})),
+    (("route", "eth0", {"dst": "10.9.0.0/16", "proto": 4, "scope": 253}),
+     (24, 0x500, {"family": 2, "dst_len": 16, "proto": 4, "type": 1, "table": 254, "scope": 253},
+      {"RTA_OIF": 7, "RTA_DST": "10.9.0.0"})),
+    (("route", "eth0", {"dst": "fd01::/64", "proto": 4, "gateway": "fd00::1", "flags": 4}),
+     (24, 0x500, {"family": 10, "dst_len": 64, "proto": 4, "type": 1, "table": 254, "flags": 4},
+      {"RTA_OIF": 7, "RTA_DST": "fd01::", "RTA_GATEWAY": "fd00::1"})),
+    (("no route", "eth0", {"dst": "10.9.0.0/16"}),
+     (25, 0, {"family": 2, "dst_len": 16, "table": 254, "scope": 255},
+      {"RTA_OIF": 7, "RTA_DST": "10.9.0.0"})),
+    (("no address", "eth0", {"address": "fd00::5", "prefixlen": 64}),
+     (21, 0, {"family": 10, "index": 7, "prefixlen": 64},
+      {"IFA_ADDRESS": "fd00::5", "IFA_LOCAL": "fd00::5"})),
+])
+def test_operations_are_understood_as_they_are_meant(operation, message):
+    assert read_by_pyroute2(operation) == message
+
+
+def test_an_address_is_understood_as_it_is_meant():
+    words = {"address": "10.0.0.5", "prefixlen": 24, "broadcast": "10.0.0.255",
+             "valid": 600, "preferred": 500}
+    kind, flags, fields, found = read_by_pyroute2(("address", "eth0", words))
+    times = found.pop("IFA_CACHEINFO")
+    assert (kind, flags, fields) == (20, 0x500, {"family": 2, "index": 7, "prefixlen": 24})
+    assert found == {"IFA_ADDRESS": "10.0.0.5", "IFA_LOCAL": "10.0.0.5", "IFA_BROADCAST": "10.0.0.255"}
+    assert (times["ifa_valid"], times["ifa_preferred"]) == (600, 500)
+    assert read_by_pyroute2(("address", "eth0", {"address": "fd00::5", "prefixlen": 64, "flags": 2}))[3] == {
+        "IFA_ADDRESS": "fd00::5", "IFA_LOCAL": "fd00::5", "IFA_FLAGS": 2}
+
+
+def test_a_vlan_is_understood_as_it_is_meant():
+    kind, flags, _, found = read_by_pyroute2(plan.vlan_on("eth0", 5))
+    information = found.pop("IFLA_LINKINFO")
+    assert (kind, flags, found) == (16, 0x600, {"IFLA_LINK": 7, "IFLA_IFNAME": "eth0.5"})
+    assert information.get_attr("IFLA_INFO_KIND") == "vlan"
+    assert information.get_attr("IFLA_INFO_DATA").get_attr("IFLA_VLAN_ID") == 5
+
+
 def test_what_is_no_longer_given_is_undone():
     old, new = plan.operations("eth0", GIVEN, 600), plan.operations("eth0", GIVEN._replace(routes=()), 600)
     assert lines(plan.undo(old, new)) == ["ip route del 0.0.0.0/0 via 10.0.0.1 dev eth0"]
@@ -633,13 +691,37 @@ def test_help_imports_neither_pyroute2_nor_asyncio(run_command, module):
 
 def test_what_is_left_out_at_the_start_is_only_left_out_there():
     code = ("import sys\nfrom netup import lean\nlean.load()\nfrom netup import client, effort\n"
-            "assert not {'ssl', 'unittest', 'subprocess', 'hmac'} & {*sys.modules}\n"
-            "import subprocess, ssl\nprint(subprocess.check_output(['echo', 'there']))")
+            "assert not {'ssl', 'logging', *lean.LEFT_OUT} & {*sys.modules}\n"
+            "import asyncio, logging, ssl, subprocess\nlogging.getLogger().info\n"
+            "print(subprocess.check_output(['echo', 'there']))\n"
+            "print(asyncio.iscoroutinefunction(client.Client.start), asyncio.iscoroutinefunction(print))")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment())
-    assert (done.stdout, done.stderr) == ("b'there\\n'\n", "")
+    assert (done.stdout, done.stderr) == ("b'there\\n'\nTrue False\n", "")
 
 
 def test_use_of_what_was_left_out_fails():
-    made = lean.LeftOut("unittest").mock.Mock(1)
-    with pytest.raises(AttributeError, match="'Mock' object has no attribute 'called'"):
-        made.called()
+    made = lean.Nothing("pathlib").Path(1)
+    with pytest.raises(AttributeError, match="'Path' object has no attribute 'exists'"):
+        made.exists()
+
+
+def test_a_client_starts_with_nothing_that_was_left_out():
+    """What is imported at its first use would cost the boot what leaving it out has won."""
+    code = """if True:
+        import sys
+        from netup import lean
+        lean.load()
+        from netup import effort, client
+        import asyncio
+
+        async def run():
+            made = client.Client("nosuchlink")
+            try:
+                await made.start()
+            except OSError as error:
+                print(error.strerror)
+            made.lease_timers.cancel()
+        asyncio.run(run())
+        print({"logging", *lean.LEFT_OUT} & {*sys.modules})"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment())
+    assert done.stdout in ("No such device\nset()\n", "Operation not permitted\nset()\n"), done.stderr

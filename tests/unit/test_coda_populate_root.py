@@ -314,7 +314,7 @@ def test_killed_at_any_point_and_finished(place):
     assert one == two
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(trees.TREES)
 def test_nothing_is_lost_and_nothing_is_leaked(made):
     with tempfile.TemporaryDirectory() as work:

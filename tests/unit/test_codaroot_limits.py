@@ -126,7 +126,7 @@ def test_every_word_has_its_class():
 
 # --- trees on disk --------------------------------------------------------
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(trees.TREES)
 def test_the_judgement_is_that_of_plain_code(made):
     """find(1)'s view, written down again: bits, owners, types, links, closed directories."""
@@ -168,7 +168,7 @@ def test_the_judgement_is_that_of_plain_code(made):
         assert found["secret"] | found["name"] == secrets
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(trees.TREES)
 def test_a_tar_is_judged_like_the_directory(made):
     need_root()

@@ -1,5 +1,6 @@
 """codaboot.cli: the grammar made strict, and exceptions made exit statuses."""
 
+import functools
 import signal
 import subprocess
 import sys
@@ -60,6 +61,7 @@ def by_docopt(doc, argv, options_first):
         return None
 
 
+@functools.cache
 def an_argv(doc):
     """Arguments from the options of `doc`, well and badly used, and from words for operands."""
     values = st.sampled_from(["", "5", "a=b", "-1", "--", "x y", "/coda"])

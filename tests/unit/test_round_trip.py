@@ -38,7 +38,7 @@ def told(row):
     return [mode, uid, 0 if gid == trees.NOBODY else gid, device, time, content, link, xattrs]
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(trees.TREES)
 def test_what_went_into_coda_comes_back_whole(made):
     need_root()
