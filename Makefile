@@ -28,7 +28,7 @@ test: $(B)/packages $(B)/venv/done $(B)/disk/done $(B)/samples ## everything: li
 	$(MAKE) lint
 	CODA_TEST_STRICT=1 $(PYTEST) tests/contract tests/unit tests/netns tests/boot $(if $(CODA_PREFIX),tests/coda) -m 'not long'
 
-check: $(B)/packages $(B)/venv/done lint ## lint, contracts and unit tests: no root, no VM, under a minute on two processors
+check: $(B)/packages $(B)/venv/done lint ## lint, contracts and unit tests: no root, no VM, about a minute on two processors
 	$(PYTEST) -q -n auto --dist worksteal tests/contract tests/unit
 
 check-netns: $(B)/packages $(B)/venv/done ## the network tests, in namespaces with real servers
