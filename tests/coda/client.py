@@ -141,10 +141,20 @@ def populate(realm, boot, work, more=()):
         shell("vutil --shutdown; sleep 1")
 
 
+# Of the Debian sample, what no boot reads: of 7,900 objects 5,200, and each file is sent on its own.
+LEFT_OUT = ("usr/share/zoneinfo", "usr/lib/x86_64-linux-gnu/perl*", "usr/share/perl*", "usr/share/bash-completion",
+            "usr/share/zsh", "usr/share/systemd", "usr/share/lintian", "usr/lib/x86_64-linux-gnu/gconv",
+            "var/lib/dpkg")
+
+
 def populate_debian(realm, source, work):
-    """The same with the tree `source`, on a disk of its own; the directory of its secrets, copied to here."""
-    image, boot = work / "source.img", build_disk(work / "disk", realm, cache="400MB")
-    subprocess.run(["mke2fs", "-q", "-t", "ext4", "-d", source, image, "400M"], check=True)
+    """The same with most of the tree `source`; the directory of its secrets, copied to here."""
+    image, boot, part = work / "source.img", build_disk(work / "disk", realm, cache="400MB"), work / "source"
+    subprocess.run(["cp", "-a", "--reflink=auto", source, part], check=True)
+    for pattern in LEFT_OUT:
+        for path in part.glob(pattern):
+            shutil.rmtree(path)
+    subprocess.run(["mke2fs", "-q", "-t", "ext4", "-d", part, image, "400M"], check=True)
     with Client(work / "client", realm, boot, root=image, append="coda.break=wait-mount") as machine:
         shell = machine.shell()
         mount_volume(shell, realm)

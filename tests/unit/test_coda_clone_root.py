@@ -120,6 +120,17 @@ def test_an_interrupted_clone_is_finished_and_a_finished_one_refused(place):
     shutil.rmtree(place / "two")
 
 
+def test_an_empty_directory_is_taken_and_nothing_else(place):
+    (place / "two").symlink_to("one")
+    assert "it is there already" in clone(place, status=100)
+    (place / "two").unlink()
+    (place / "two").mkdir()
+    (place / "two/f").touch()
+    assert "it is there already" in clone(place, status=100)
+    (place / "two/f").unlink()
+    assert clone(place) == "8 objects, 3 secret\n"
+
+
 def test_a_dry_run_changes_nothing(place):
     assert f"cp {place}/one/bin/su {place}/two/bin/su\n" in clone(place, "--dry-run")
     assert not (place / "two").exists()
