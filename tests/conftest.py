@@ -70,7 +70,8 @@ def unshare(*namespaces):
     Fails or skips where that is forbidden, as user namespaces are in a chroot.
     """
     words = ["unshare", *namespaces, *(["-r"] if os.geteuid() else [])]
-    need(subprocess.run([*words, "true"], capture_output=True).returncode == 0, "namespaces")
+    need(subprocess.run([*words, "true"], capture_output=True).returncode == 0,
+         "namespaces; a chroot must be a mount point for them ('mount --bind DIR DIR')")
     return words
 
 

@@ -12,7 +12,7 @@ import subprocess
 import textwrap
 
 import pytest
-from conftest import environment, need_programs, need_root
+from conftest import environment, need_programs, need_root, unshare
 
 pytestmark = pytest.mark.netns
 
@@ -85,20 +85,13 @@ lft() { ip -4 address show dev $1 | sed -n 's/.*valid_lft \([0-9]*\)sec.*/\1/p';
 def run(script, timeout=120):
     """Run a scenario; its result, with rc, out and err of the shell."""
     need_root()
-    need_programs("ip", "unshare", "dnsmasq")
+    need_programs("ip", "dnsmasq")
     env = environment(
         LC_ALL="C", **{key: value for key, value in os.environ.items() if key.startswith("COVERAGE_")}
     )
     return subprocess.run(
         [
-            "unshare",
-            "--mount",
-            "--net",
-            "--uts",
-            "--pid",
-            "--fork",
-            "--kill-child",
-            "--mount-proc",
+            *unshare("--mount", "--net", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc"),
             "bash",
             "-c",
             PREAMBLE + textwrap.dedent(script),
