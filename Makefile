@@ -46,7 +46,7 @@ check-debian: $(B)/packages $(B)/venv/done $(B)/donor/done $(B)/sample-systemd/d
 bench: $(B)/packages $(B)/venv/done $(B)/disk/done $(B)/sample-systemd/done $(B)/sample-busybox/done ## measure; numbers go to build/bench.json
 	@$(OURS) $(PYTHON) tests/bench/bench.py
 
-bench-coda: $(B)/packages $(B)/venv/done $(B)/donor/done ## measure with a real Coda, below CODA_PREFIX
+bench-coda: $(B)/packages $(B)/venv/done $(B)/donor/done $(B)/sample-systemd/done ## measure with a real Coda, below CODA_PREFIX
 	@$(OURS) $(PYTHON) tests/bench/bench_coda.py
 
 coverage: $(B)/packages $(B)/venv/done ## coverage of bin/, lib/ and etc/init by the contract, unit and network tests

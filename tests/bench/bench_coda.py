@@ -15,8 +15,8 @@ from bench import BUILD, GUEST, TOP, bench_lines, figure, figures
 sys.path.append(str(TOP / "tests/coda"))
 
 from boot.conftest import put  # noqa: E402
-from client import Client, build_disk, populate  # noqa: E402
-from machine import own_copy  # noqa: E402
+from client import Client, build_disk, populate, populate_debian, warm_disk  # noqa: E402
+from machine import Machine, own_copy  # noqa: E402
 from realm import Realm  # noqa: E402
 
 RUNS = 3  # a boot takes half a minute, and there are many
@@ -77,6 +77,37 @@ def traffic(work, realm, boot, cold, warm):
             figure(f"wire_{name}_{count}_packets", [sum(packets for _, _, packets in clients)], "1")
 
 
+def userland(work, realm):
+    """systemd's start until all units are: from a warm cache, over the same tree on a local ext4 disk."""
+    secrets = populate_debian(realm, BUILD / "sample-systemd/source", work / "debian")
+    boot = build_disk(work / "debian-disk", realm, f"--add={secrets}:/var/lib/coda/secrets", cache="400MB")
+    local = own_copy(work / "debian/source.img", work / "local.img")
+    (work / "fstab").write_text("/dev/vda / ext4 defaults 0 0\n")
+    put(local, work / "fstab", "/etc/fstab", 0o100644)
+
+    def seconds(machine):
+        with machine.start():
+            machine.wait(900)
+        began, ended = machine.proof()["userland"][0].split()
+        return (int(ended) - int(began)) / 1e6
+
+    def coda(disk=None):
+        client = Client(work / "userland", realm, boot, disk=disk,
+                        append="coda.mount-root.secrets=/var/lib/coda/secrets")
+        return seconds(client), client.disk
+
+    cold, kept = coda()
+    figure("userland_cold", [cold], "s")
+    pairs = []
+    for run in range(RUNS):
+        plain = Machine(work / f"local{run}", disk=local, boot=boot, root=work / "userland/empty",
+                        append="init=/lib/systemd/systemd")
+        pairs.append((coda(kept)[0], seconds(plain)))
+    figure("userland_warm", [pair[0] for pair in pairs], "s")
+    figure("userland_ext4", [pair[1] for pair in pairs], "s")
+    figure("userland_warm_over_ext4", [a / b for a, b in pairs], "ratio")
+
+
 def main():
     work = BUILD / "bench-coda"
     shutil.rmtree(work, ignore_errors=True)
@@ -87,14 +118,13 @@ def main():
         cold = boot / "disk.img"
         put(cold, GUEST / "shell-init-coda", "/usr/sbin/shell-init")
         put(cold, GUEST / "udhcpc-script", "/usr/sbin/udhcpc-script")
-        with Client(work / "warm", realm, boot, append="coda.break=mount-dev").start(proof=False) as machine:
-            shell = machine.shell()
-            shell(f"find {realm.root} -type f -exec cat '{{}}' + >/dev/null; ls -lR {realm.root} >/dev/null")
-            shell("vutil --shutdown; while pidof venus; do sleep 0.2; done; umount /coda")
-            shell("sync; mount -o remount,ro /")
+        warmed = warm_disk(realm, boot, work / "warm")
         for measure in (chains, traffic):
-            measure(work, realm, boot, cold, machine.disk)
+            measure(work, realm, boot, cold, warmed)
             (BUILD / "bench-coda.json").write_text(json.dumps(figures, indent=1) + "\n")
+    with Realm(work / "realm-debian") as realm:
+        userland(work, realm)
+    (BUILD / "bench-coda.json").write_text(json.dumps(figures, indent=1) + "\n")
     shutil.rmtree(work)
 
 

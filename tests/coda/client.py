@@ -141,6 +141,18 @@ def populate(realm, boot, work, more=()):
         shell("vutil --shutdown; sleep 1")
 
 
+def warm_disk(realm, boot, work):
+    """The disk of a client that has read all of its root, and whose venus ended in good order."""
+    # Before coda-mount-dev nothing covers the directories of the root.
+    with Client(work, realm, boot, append="coda.break=mount-dev") as machine:
+        shell = machine.shell()
+        for kind, reads in (("d", "ls -l"), ("f", "cat")):  # ls reads links as well
+            must(shell, f"find {realm.root} -type {kind} -exec {reads} '{{}}' + >/dev/null")
+        must(shell, "vutil --shutdown; while pidof venus; do sleep 0.2; done")
+        must(shell, "umount /coda; sync; mount -o remount,ro /")
+    return machine.disk
+
+
 # Of the Debian sample, what no boot reads: of 7,900 objects 5,200, and each file is sent on its own.
 LEFT_OUT = ("usr/share/zoneinfo", "usr/lib/x86_64-linux-gnu/perl*", "usr/share/perl*",
             "usr/share/bash-completion", "usr/share/zsh", "usr/share/systemd", "usr/share/lintian",

@@ -6,7 +6,7 @@ import time
 
 import pytest
 from boot.conftest import is_clean
-from client import Client
+from client import warm_disk
 from machine import PROMPT, own_copy
 
 pytestmark = pytest.mark.coda
@@ -20,15 +20,7 @@ def seconds(machine, step):
 
 @pytest.fixture(scope="module")
 def warmed(realm, coda_disk, tmp_path_factory):
-    """The disk of a client that has read all of its root, and whose venus ended in good order."""
-    # Before coda-mount-dev nothing covers the directories of the root.
-    with Client(tmp_path_factory.mktemp("warm"), realm, coda_disk, append="coda.break=mount-dev") as machine:
-        shell = machine.shell()
-        for kind, reads in (("d", "ls -l"), ("f", "cat")):  # ls reads links as well
-            status, said = shell(f"find {realm.root} -type {kind} -exec {reads} '{{}}' + >/dev/null")
-            assert status == 0, said
-        shell("vutil --shutdown; while pidof venus; do sleep 0.2; done; umount /coda; sync")
-    return machine.disk
+    return warm_disk(realm, coda_disk, tmp_path_factory.mktemp("warm"))
 
 
 @pytest.fixture
