@@ -48,7 +48,7 @@ CLASSES = {
     "directory": Class(
         "directories past the limit of 256 KiB of names",
         "the client's venus dies, and /coda with it", "spread the names over more directories", True),
-    "long": Class("names past 255 bytes", "they cannot be made", "shorten them", True),
+    "long": Class("names past 254 bytes", "they cannot be made, or are listed cut off", "shorten them", True),
     "large": Class(
         "files of 2 GiB and more", "the kernel's Coda ends at 2 GiB",
         "keep it on another file system, mounted there", True),

@@ -12,7 +12,7 @@ from codaroot.classes import SERVICES, UNITS
 from codaroot.manifest import STAMP
 
 LARGEST = 2**31 - 1  # s_maxbytes of the kernel's Coda
-LONGEST_NAME = 255
+LONGEST_NAME = 254  # venus takes one byte more, and then lists the name without its last
 NEW = f"{STAMP}.new"  # the name of what is being written, in any directory
 ACLS = ("system.posix_acl_access", "system.posix_acl_default")
 KEY_ROOM = 1 << 16  # a file with a private key is no larger, and it begins in the first quarter

@@ -7,7 +7,7 @@ pytestmark = pytest.mark.coda
 
 
 def test_a_clone_in_a_volume_of_its_own_boots(realm, client):
-    realm.run("createvol_rep", "two", f"{realm.host}{realm.work}/vicepa")
+    realm.run("createvol_rep", "two", f"{realm.host}/mnt/vicepa")
     top, two = f"/coda/{realm.name}", f"/coda/{realm.name}/two"
     machine = client("coda.break=wait-mount")
     shell = machine.shell()

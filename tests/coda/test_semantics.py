@@ -11,8 +11,19 @@ pytestmark = pytest.mark.coda
 # access lists decide there and modes here, and what would fill the cache.
 WITHOUT = ("link to a symbolic link", "3000 names", "lseek beyond", "pwrite beyond", "user: ",
            "writing takes", "truncating takes", "root without capabilities")
-# (the real venus, coda-local-venus)
-DIFFERENT = {}
+# Where they differ, and why: (the real venus, coda-local-venus).
+DIFFERENT = {
+    # Faults of Linux, which coda-local-venus mends: coda-linux(7).
+    "O_APPEND": ("b'2211'", "b'111122'"),
+    "O_APPEND by two": ("b'b0b1b2b3b4'", "b'a0b0a1b1a2b2a3b3a4b4'"),
+    "O_APPEND beside a plain writer": ("b'L'", "b'P12L'"),
+    "mmap shared again and again": ("EPERM", f"b'{'2' * 20}{'a' * 80}'"),
+    "mmap shared by two": ("EPERM", f"b'e{'a' * 99}end'"),
+    # coda-local-venus(8).
+    "name of 255": ("254", "255"),
+    "chown": ("(1000, 50)", "(1000, 65534)"),
+    "use after unlink": ("ETOOMANYREFS", "(b'kept\\x00\\x00\\x00\\x00\\x00\\x00', 0, 10, '0o100600')"),
+}
 
 
 @pytest.fixture(scope="module")

@@ -99,9 +99,10 @@ def test_hard_links_are_told_only_where_coda_cannot_hold_them():
 
 
 def test_what_needs_a_decision():
-    found = judged(Entry("n" * 256, "file", 0o644, 0, 0), Entry("big", "file", 0o644, 0, 0, 2**31),
+    found = judged(Entry("n" * 255, "file", 0o644, 0, 0), Entry("n" * 254, "file", 0o644, 0, 0),
+                   Entry("big", "file", 0o644, 0, 0, 2**31),
                    Entry("d", "dir", 0o755, 0, 0), Entry("d/" + limits.NEW, "dir", 0o755, 0, 0))
-    assert of(found, "long") and of(found, "large") == {"big"} and of(found, "reserved")
+    assert of(found, "long") == {"n" * 255} and of(found, "large") == {"big"} and of(found, "reserved")
     tree = Made()
     tree.entries[0] = Entry("", "dir", 0o700, 0, 0)
     assert of(limits.judge(tree, peek=False), "closed") == {""}
