@@ -108,15 +108,16 @@ def login(shell, realm):
     assert status == 0, said
 
 
-def mount_volume(shell, realm):
-    """Put the volume linuxroot in its place and let everybody read it: README, step 3."""
+def mount_volume(shell, realm, name="linuxroot"):
+    """Put the volume `name` in its place and let everybody read it: README, step 3. The place."""
     login(shell, realm)
-    top = f"/coda/{realm.name}"
+    top, place = f"/coda/{realm.name}", f"/coda/{realm.name}/{name}"
     for line in (f"cfs sa {top} System:AnyUser rl",
-                 f"cfs mkm {realm.root} linuxroot",
+                 f"cfs mkm {place} {name}",
                  f"cfs fr {top}",  # access lists are set at the server, which must know the place
-                 f"cfs sa {realm.root} System:AnyUser rl"):
+                 f"cfs sa {place} System:AnyUser rl"):
         must(shell, line)
+    return place
 
 
 def must(shell, line, timeout=300):

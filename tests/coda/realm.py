@@ -76,6 +76,10 @@ class Realm:
         return subprocess.run(["nsenter", "-t", str(self.pid), *namespaces, *map(str, argv)],
                               env={**ENVIRONMENT, "CODACONFPATH": "/mnt/etc"}, **settings)
 
+    def volume(self, name):
+        """Make the volume `name`; it is mounted nowhere yet."""
+        self.run("createvol_rep", name, f"{self.host}/mnt/vicepa")  # as the server's namespace has it
+
     # --- faults ---------------------------------------------------------------------------------
 
     def hold(self):

@@ -2,7 +2,7 @@
 
 import pytest
 from boot.conftest import put
-from client import Client, build_disk, login, must
+from client import Client, build_disk, mount_volume, must
 from conftest import TOP
 
 pytestmark = pytest.mark.coda
@@ -33,11 +33,12 @@ def seen(realm, tmp_path_factory):
     boot = build_disk(work / "disk", realm, f"--add={TOP}/bin/coda-local-venus:/usr/sbin/coda-local-venus")
     put(boot / "disk.img", TOP / "tests/boot/guest/exercise.py", "/root/exercise.py")
     without = " ".join(f"'{name}'" for name in WITHOUT)
+    realm.volume("try")
     with Client(work, realm, boot, append="coda.break=wait-mount") as machine:
         shell = machine.shell()
-        login(shell, realm)
-        must(shell, f"mkdir {realm.root}/try /run/coda/local /run/coda/local/try")
-        logs = [must(shell, f"python3 /root/exercise.py --probes {realm.root}/try {without}")]
+        place = mount_volume(shell, realm, "try")
+        must(shell, "mkdir -p /run/coda/local/try")
+        logs = [must(shell, f"python3 /root/exercise.py --probes {place} {without}")]
         must(shell, "vutil --shutdown; while pidof venus; do sleep 0.2; done; umount /coda")
         must(shell, "coda-local-venus --semantics=coda /run/coda/local")
         logs.append(must(shell, f"python3 /root/exercise.py --probes /coda/try {without}"))

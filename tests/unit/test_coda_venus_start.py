@@ -13,6 +13,7 @@ import pytest
 from codaboot import cli, facts, wait
 from conftest import command as run_process
 from conftest import environment, need, need_programs, need_root
+from venusstart import daemon
 
 MOUNT = 'echo "30 20 0:9 / $CODA rw - coda coda rw" >>$ROOT/proc/self/mountinfo; touch $CODA/.CONTROL'
 
@@ -253,21 +254,21 @@ def test_no_mount_point(run_command, machine):
     (b"#!/usr/bin/env -S a b\n", "/usr/bin/env", ["@/usr/bin/env", "-S a b", "/sbin/venus"]),
     (b"#!\n", "/sbin/venus", ["@venus"]),
 ])
-def test_command(module, head, file, argv):
-    assert module.command("/sbin/venus", head, "venus", lambda name: f"/found/{name}") == (file, argv)
+def test_command(head, file, argv):
+    assert daemon.command("/sbin/venus", head, "venus", lambda name: f"/found/{name}") == (file, argv)
 
 
 def test_minor(module):
     assert [module.minor(d) for d in ("/dev/cfs0", "/dev/cfs3", "/dev/coda/12", "/dev/coda")] == [0, 3, 12, 0]
 
 
-def test_a_mark_that_was_written_over_is_put_back(module):
+def test_a_mark_that_was_written_over_is_put_back():
     helper = subprocess.Popen(["codatunneld", "-c", "while :; do sleep 9; done"], executable="/bin/sh")
     try:
         with open(f"/proc/{helper.pid}/cmdline") as line:
             while not line.read().startswith("codatunneld"):
                 line.seek(0)  # it is still before its exec
-            module.mark_again("/proc", helper.pid)
+            daemon.mark_again("/proc", helper.pid)
             line.seek(0)
             assert line.read().startswith("@odatunneld\0-c\0")
     finally:
@@ -305,16 +306,16 @@ def test_stop_finds_daemons_of_other_sessions(module):
     null = os.open("/dev/null", os.O_RDWR)
     env = {**os.environ, module.MARK: mark.partition("=")[2]}
     script = "setsid sh -c 'setsid sleep 61 & setsid sleep 62 & exit' & sleep 63"
-    pid = module.spawn("/bin/sh", ["sh", "-c", script], env, null)
+    pid = daemon.spawn("/bin/sh", ["sh", "-c", script], env, null)
     os.close(null)
     limit = time.monotonic() + 10
-    while len(module.family("/proc", mark)) < 4 and time.monotonic() < limit:
+    while len(daemon.family("/proc", mark)) < 4 and time.monotonic() < limit:
         time.sleep(0.05)
-    assert len(module.family("/proc", mark)) >= 4
-    module.stop("/proc", pid, mark)
-    while module.family("/proc", mark) and time.monotonic() < limit:
+    assert len(daemon.family("/proc", mark)) >= 4
+    daemon.stop("/proc", pid, mark)
+    while daemon.family("/proc", mark) and time.monotonic() < limit:
         time.sleep(0.05)
-    assert module.family("/proc", mark) == []
+    assert daemon.family("/proc", mark) == []
 
 
 def test_users_of_a_dead_mount(module, tmp_path):

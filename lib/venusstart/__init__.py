@@ -1,0 +1,1 @@
+"""The inside of coda-venus-start, and of nothing else."""
