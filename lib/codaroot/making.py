@@ -9,7 +9,7 @@ from codaroot.below import is_coda
 from codaroot.fill import Filling, private, quoted, shared
 from codaroot.limits import NEW
 from codaroot.manifest import Stamp
-from codaroot.push import forget, push
+from codaroot.push import forget, need_token, push
 from codaroot.root import digest, known, public_text, secret_text, write
 
 BATCH = 200  # operations; venus gets slow with thousands of unsent records, each costs it more than the last
@@ -130,11 +130,23 @@ def prepare(vault):
             os.mkdir(path, 0o700)
 
 
+def find_cfs(cfs):
+    """The path of `cfs`; None where the one we look for by ourselves is not there. Raises Failure."""
+    if cfs != "cfs" or any(os.access(f"{each}/cfs", os.X_OK) for each in run.PATH.split(":")):
+        return run.find(cfs)
+    return None
+
+
+def ready(cfs, path):
+    """(text, function) of what comes before the operations: is there a token for `path`?"""
+    found = find_cfs(cfs)
+    return (f"# see whether there is a token for {quoted(path)}",
+            lambda: found and is_coda(path) and need_token(found, path))
+
+
 def settler(cfs, deadline):
     """The `settle` of Making.operations: sends changes by `cfs`, and sees that all is root's."""
-    found = None
-    if cfs != "cfs" or any(os.access(f"{each}/cfs", os.X_OK) for each in run.PATH.split(":")):
-        found = run.find(cfs)
+    found = find_cfs(cfs)
 
     def settle(filling, files):
         coda = is_coda(filling.top)

@@ -1,5 +1,13 @@
-"""The words of venus's tools, which exit 0 whatever happened."""
+"""The words of venus's tools, which exit 0 whatever happened, and its errors, which say little."""
 
+import errno
+
+# What it means when an object in Coda cannot be read.
+HINTS = {
+    errno.EIO: "no server gives its data, or it is larger than venus's cache (cachesize in venus.conf)",
+    errno.ETIMEDOUT: "it is not in venus's cache, and no server answers",
+    errno.ENXIO: "venus is gone: coda-venus-start(8)",
+}
 CONNECTED, WEAK, DISCONNECTED = "connected", "weak", "disconnected"
 
 

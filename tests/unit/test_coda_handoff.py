@@ -1,5 +1,6 @@
 """coda-handoff: what can be started, and the handing over itself as process 1 of a namespace."""
 
+import errno
 import json
 import os
 import shutil
@@ -131,6 +132,16 @@ def test_missing_loader(run_command, new):
     done = run_command("coda-handoff", "-n", new, "/init")
     assert done.returncode == 127
     assert "/lib64/ld-none.so" in done.stderr and "'/init' needs it" in done.stderr
+
+
+def test_what_venus_means_by_an_error_is_told(module, new, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(module.facts, "inside", refuse)
+    with pytest.raises(cli.Failure, match="init': Input/output error") as caught:
+        module.check_program(str(new), "/init")
+    assert "cachesize" in caught.value.hint and caught.value.code == 126
 
 
 def test_missing_mount_points_are_all_named(run_command, new):

@@ -20,6 +20,7 @@ Tokens held by the Cache Manager for root:
 \tCoda user id:\t 500
 \tExpiration time: Wed Nov 25 12:07:18 2026
 """
+EXPIRED = HELD.replace("Expiration time: Wed Nov 25 12:07:18 2026", "This token has expired.")
 NONE = "Tokens held by the Cache Manager for root:\n    @coda.test\n\tNot Authenticated\n"
 DEAD = "Tokens held by the Cache Manager for root:\n    @coda.test\n\tGetLocalTokens error (9)\n"
 NOW = time.mktime((2026, 11, 24, 11, 7, 18, 0, 0, -1))
@@ -41,7 +42,7 @@ def test_what_clog_means(status, out, err, answer):
 def test_what_ctokens_means():
     assert token.end_of_token(0, HELD) == NOW + 25 * 3600
     assert token.end_of_token(1, NONE) is None
-    assert token.end_of_token(1, NONE.replace("Not Authenticated", "This token has expired.")) == 0
+    assert token.end_of_token(1, EXPIRED) == 0
     with pytest.raises(cli.Failure) as caught:
         token.end_of_token(1, DEAD)
     assert caught.value.code == token.NO_VENUS
@@ -214,8 +215,9 @@ def test_a_keeper_stays_renews_after_a_new_venus_and_is_found_again(run_command,
         listening.listen()
         return listening
 
-    calls = tools(clog=f"cat >/dev/null; touch {tmp_path}/token",
-                  ctokens=f"[ ! -e {tmp_path}/token ] || {{ printf '%s' '{HELD}'; exit 0; }}\n"
+    calls = tools(clog=f"cat >/dev/null; rm -f {tmp_path}/expired; touch {tmp_path}/token",
+                  ctokens=f"[ ! -e {tmp_path}/expired ] || {{ printf '%s' '{EXPIRED}'; exit 1; }}\n"
+                          f"[ ! -e {tmp_path}/token ] || {{ printf '%s' '{HELD}'; exit 0; }}\n"
                           f"printf '%s' '{NONE}'; exit 1")
     options = [f"--{name}={tmp_path}/{name}" for name in ("mariner", "pid-file", "log")]
     settings = {"env": environment(PATH=os.environ["PATH"])}
@@ -227,6 +229,13 @@ def test_a_keeper_stays_renews_after_a_new_venus_and_is_found_again(run_command,
         again = run_command("coda-keep-token", "-v", *options, "root@coda.test", password, **settings)
         assert (again.returncode, again.stderr) == (0, "coda-keep-token: the token is kept already\n")
         assert calls.read_text().count("clog") == 1
+        # One that has run out is not kept.
+        (tmp_path / "expired").touch()
+        again = run_command("coda-keep-token", "-v", *options, "root@coda.test", password, **settings)
+        assert (again.returncode, again.stderr) == (0, "")
+        assert calls.read_text().count("clog") == 2
+        held.close()
+        held, _ = first.accept()
         held.close()
         first.close()
         (tmp_path / "token").unlink()
@@ -238,7 +247,7 @@ def test_a_keeper_stays_renews_after_a_new_venus_and_is_found_again(run_command,
             assert time.monotonic() < limit, (tmp_path / "log").read_text()
             time.sleep(0.05)
         assert "venus ended" in (tmp_path / "log").read_text()
-        assert calls.read_text().count("clog") == 2
+        assert calls.read_text().count("clog") == 3
     finally:
         from keeper import end
         end(Place(tmp_path / "pid-file"))

@@ -1,11 +1,13 @@
 """coda-mount-root: what belongs together, and real overlays in a mount namespace that goes with the test."""
 
+import errno
 import hashlib
 import os
 import subprocess
 import sys
 
 import pytest
+from codaboot import cli
 from codaroot import manifest, overlay
 from codaroot.manifest import Entry, Stamp
 from conftest import TOP, environment, need_programs, need_root
@@ -240,3 +242,13 @@ def test_the_root_may_change_below(tree, state):
         "status 0\nadded changed dir held later mine name renamed\nnew\nnew\nnew\nold\nmy\n"
         "-- names that were looked at before\nold\nold\n" + gone.format("later") + "old\n"
         "-- remounted\nnew\n" + gone.format("removed") + "new\nold\nold\nmy\n-- and closed\nold\nnew\n")
+
+
+def test_what_cannot_be_read_in_coda_is_told_with_what_venus_means_by_it(module, tree, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT), "/coda/x/.coda-root")
+
+    monkeypatch.setattr(module, "read_stamp", refuse)
+    with pytest.raises(cli.Failure, match="cannot use '/coda/x/.coda-root': Connection timed out") as caught:
+        module.main(["--dry-run", str(tree.root), str(tree.top / "target")])
+    assert "no server answers" in caught.value.hint and caught.value.code == 111

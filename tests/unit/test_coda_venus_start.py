@@ -276,6 +276,22 @@ def test_a_mark_that_was_written_over_is_put_back():
         helper.wait()
 
 
+def test_after_the_handoff_a_shutdown_is_told_of_the_new_venus(module, tmp_path, monkeypatch, capfd):
+    world, omit = tmp_path / "world", tmp_path / "omit"
+    monkeypatch.setattr(module, "WORLD", str(world))
+    monkeypatch.setattr(module, "OMIT", str(omit))
+    module.take_over([7, 8])
+    assert not os.path.lexists(world)  # there was no handoff yet
+    world.symlink_to("/proc/5/root")
+    omit.write_text("5\n")
+    module.take_over([7, 8])
+    assert (os.readlink(world), omit.read_text()) == ("/proc/7/root", "5\n7\n8\n")
+    omit.unlink()
+    omit.mkdir()
+    module.take_over([7, 8])
+    assert "cannot tell a shutdown" in capfd.readouterr().err
+
+
 @pytest.mark.parametrize("line, mounted", [
     ("30 20 0:9 / /coda rw - coda coda rw", True),
     ("30 20 0:9 / /coda rw - ext4 coda rw", False),

@@ -68,6 +68,35 @@ def test_what_remains_at_the_end_of_the_time_is_told(cfs, tmp_path):
 
 
 @pytest.fixture
+def token(cfs, tmp_path, monkeypatch):
+    """A cfs that knows the realm and sends nothing, and a ctokens that says what `token` is called with."""
+    def make(said):
+        cfs.write_text(cfs.read_text().replace("forcereintegrate)", """getfid)
+    echo "FID = 7f000001.1.1@coda.test  VV = [ 9 0 0 0 0 0 0 0 ] [ 6eebfe54.c4 ] [ 0x8 ]" ;;
+nothing)"""))
+        (tmp_path / "bin").mkdir()
+        (tmp_path / "bin/ctokens").write_text(f"#!/bin/sh\necho '{said}'; [ $1 = @coda.test ]\n")
+        (tmp_path / "bin/ctokens").chmod(0o755)
+        monkeypatch.setenv("PATH", f"{tmp_path}/bin:/usr/bin:/bin")
+        return str(cfs)
+    return make
+
+
+def test_without_a_token_nothing_is_begun_and_no_end_is_waited_for(token, tmp_path):
+    cfs = token("Not Authenticated")
+    with pytest.raises(cli.Failure, match=f"in '{tmp_path}': venus has no token for 'coda.test'"):
+        push.need_token(cfs, str(tmp_path / "new/root"))
+    with pytest.raises(cli.Failure, match="no token"):
+        push.push(cfs, str(tmp_path), Deadline(60))
+    assert (tmp_path / "calls").read_text().count("forcereintegrate") == 2
+
+
+@pytest.mark.parametrize("said", ["Expiration time: Wed Nov 25 12:07:18 2026", "This token has expired."])
+def test_with_a_token_it_is_begun_whatever_our_clock_says(token, tmp_path, said):
+    push.need_token(token(said), str(tmp_path))
+
+
+@pytest.fixture
 def filling(tmp_path, monkeypatch):
     """A filled directory of one file, in what passes for Coda, whose files belong to the token's user."""
     need_root()
