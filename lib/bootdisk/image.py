@@ -10,6 +10,10 @@ from codaboot import cli, run, say
 
 BLOCK = 4096
 EPOCH = 1  # seconds; debugfs and mke2fs take 0 for "now"
+# user_xattr, acl and nodelalloc: tune2fs(8), -o. Without delayed allocation a commit of the journal
+# has all data that was written before it.
+MOUNT_OPTIONS = 0x80c
+JOURNALLED = 0x84000  # chattr(1), +j and e: fdatasync of such a file is a commit of the journal
 
 
 def image_size(entries, sizes, spare):
@@ -66,8 +70,11 @@ def counted(program, what, total, *args):
     return done
 
 
-def write_image(entries, path, work, label, spare):
-    """The ext4 image of `entries`; everything in it follows from their names and contents."""
+def write_image(entries, path, work, label, spare, records=None):
+    """The ext4 image of `entries`; everything in it follows from their names and contents.
+
+    When a file made in the directory `records` is synced, all that was written before is on the disk too.
+    """
     sizes = {p: os.path.getsize(e.source) if e.kind == "file" else 0 for p, e in entries.items()}
     digest = hashlib.sha256()
     for name, entry in entries.items():
@@ -80,6 +87,8 @@ def write_image(entries, path, work, label, spare):
     run.tool("mke2fs")("-q", "-t", "ext4", "-b", BLOCK, "-m", 0, "-L", label, "-U", identity, "-J", "size=4",
                        "-E", f"hash_seed={identity},lazy_itable_init=0,root_owner=0:0", "-F", path)
     script = debugfs_script(entries)
+    if records:
+        script += f'ssv default_mount_opts {MOUNT_OPTIONS:#x}\nsif "{records}" flags {JOURNALLED:#x}\n'
     with open(f"{work}/script", "w") as file:
         file.write(script)
     done = counted("debugfs", "writing the disk", script.count("\n"), "-w", "-f", f"{work}/script", path)

@@ -84,9 +84,25 @@ def test_who_does_not_end_is_forced(module, capfd):
     stubborn = subprocess.Popen(["sh", "-c", "trap '' TERM; echo ready; while :; do read x; done"],
                                 stdout=subprocess.PIPE, stdin=subprocess.PIPE)
     stubborn.stdout.readline()
-    module.end([stubborn.pid, 99999999], {}, 0.2)
+    module.end([stubborn.pid, 99999999], {}, 0.2, signal.SIGTERM)
     assert stubborn.wait() == -signal.SIGKILL
     assert capfd.readouterr().err == ""
+
+
+def test_an_interactive_shell_on_the_console_is_not_waited_for(module):
+    """It ignores SIGTERM, and would cost each poweroff the whole grace."""
+    need_programs("busybox")
+    master, terminal = os.openpty()
+    shell = subprocess.Popen(["busybox", "sh", "-i"], stdin=terminal, stdout=terminal, stderr=terminal,
+                             start_new_session=True, env={"PS1": "ready"},
+                             preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL))
+    said = b""
+    while b"ready" not in said:
+        said += os.read(master, 100)
+    module.end([shell.pid], {}, 30, signal.SIGTERM, signal.SIGHUP)
+    assert shell.wait() == -signal.SIGHUP
+    os.close(master)
+    os.close(terminal)
 
 
 def test_another_machine_is_left_alone(run_command, tmp_path):
