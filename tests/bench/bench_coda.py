@@ -37,7 +37,7 @@ def run(work, realm, boot, disks, append):
         for client in clients:
             stack.enter_context(client.start(proof=False))
         for client in clients:
-            client.expect("^BENCH end 0", 600)
+            client.expect("^BENCH end 0", 300)
         return [(client.text, *counters(realm, client.tap)) for client in clients]
 
 
