@@ -47,6 +47,7 @@ def test_a_poweroff_leaves_the_disk_clean_and_loses_nothing(client, realm, cycle
     print(f"poweroff took {took[False]} s, with the server gone {took[True]} s")
     must(shell, f"chroot {WORLD} cfs fr {realm.root}")
     assert [text for text in written if not at_server(realm, text)] == []
+    must(shell, f"chroot {WORLD} sh -c 'rm {realm.root}/mnt/cycle*; cfs fr {realm.root}'")
 
 
 def test_what_venus_has_in_its_records_is_whole_after_a_reset(client, realm):
@@ -73,3 +74,4 @@ def test_what_venus_has_in_its_records_is_whole_after_a_reset(client, realm):
     left = must(shell, f"cfs lv {realm.root}")
     assert "CML" not in left and "conflict" not in left, left
     assert [text for text in texts if not at_server(realm, text)] == []
+    must(shell, f"rm -r {place}/kept; cfs fr {realm.root}")
