@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+from itertools import chain
 
 from codaboot import cli, run, say
 
@@ -142,6 +143,11 @@ def ready(cfs, path):
     found = find_cfs(cfs)
     return (f"# see whether there is a token for {quoted(path)}",
             lambda: found and is_coda(path) and need_token(found, path))
+
+
+def steps(making, every, cfs, deadline):
+    """The operations of `making`, by `cfs`, after a look whether there is a token. Raises Failure."""
+    return chain([ready(cfs, making.root.path)], making.operations(every, settler(cfs, deadline)))
 
 
 def settler(cfs, deadline):
