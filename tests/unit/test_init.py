@@ -296,6 +296,13 @@ def test_break_stops_before_the_step(boot):
     assert last < events.index("coda-mount-dev /coda/linuxroot")
 
 
+def test_nothing_writes_over_the_shell_of_a_break(boot):
+    boot.program("coda-netup", "#!/bin/sh\n/bin/busybox sleep 0.5\necho network >>/events\n")
+    events = boot.run("coda.break=fsck-root")
+    assert events.index("network") < events.index("shell")
+    assert events[events.index("shell") + 1] == "coda-fsck-root "
+
+
 def test_break_before_the_handoff_stops_once(boot):
     events = boot.run("coda.break=handoff")
     assert events.count("shell") == 1
