@@ -26,10 +26,11 @@ def build_disk(target, realm, *options, cache="100MB"):
 class Client(Machine):
     """A machine on the realm's wire, with a disk of its own: caches stay from one boot to the next.
 
-    `append` is of the kernel command line, as in Machine; `root`, if given, the disk /dev/vdb.
+    `append` is of the kernel command line, as in Machine; `root`, if given, the disk /dev/vdb, what is
+    written to it is lost; `cache`, if given, the disk /dev/vdd, what is written to it stays.
     """
 
-    def __init__(self, work, realm, boot, disk=None, append="", root=None, **settings):
+    def __init__(self, work, realm, boot, disk=None, append="", root=None, cache=None, **settings):
         work = Path(work)
         work.mkdir(parents=True, exist_ok=True)
         self.realm = realm
@@ -42,7 +43,8 @@ class Client(Machine):
             work, boot=boot, disk=disk or own_copy(boot / "disk.img", work / "disk.img"), keep=True,
             append=append, root=root, nets=[net], prefix=realm.inside,
             card=f"{CARD},mac=52:54:00:00:00:{realm.taps:02x}",
-            extra=["-monitor", f"unix:{self.monitor},server=on,wait=off"], **settings)
+            extra=["-monitor", f"unix:{self.monitor},server=on,wait=off",
+                   *(["-drive", f"file={cache},format=raw,if=virtio"] if cache else [])], **settings)
 
     def shell(self):
         """The next shell on the console, as a function."""

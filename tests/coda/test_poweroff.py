@@ -4,8 +4,9 @@ import subprocess
 import time
 
 import pytest
-from boot.conftest import is_clean
+from boot.conftest import is_clean, put
 from client import login, must
+from machine import BUILD, own_copy
 from realm import ADMIN, ADMIN_PASSWORD
 
 pytestmark = pytest.mark.coda
@@ -50,10 +51,28 @@ def test_a_poweroff_leaves_the_disk_clean_and_loses_nothing(client, realm, cycle
     must(shell, f"chroot {WORLD} sh -c 'rm {realm.root}/mnt/cycle*; cfs fr {realm.root}'")
 
 
-def test_what_venus_has_in_its_records_is_whole_after_a_reset(client, realm):
+def make_cache_disk(client, disk, image):
+    """A disk for the cache alone, made as coda-venus-start(8) says, on a machine of `disk`."""
+    subprocess.run(["mke2fs", "-q", "-t", "ext4", "-L", "codacache", image, "300M"], check=True)
+    subprocess.run(["tune2fs", "-o", "nodelalloc", image], check=True)
+    put(disk, BUILD / "donor/usr/bin/chattr", "/usr/bin/chattr", 0o100755)
+    machine = client("coda.break=fsck-root", disk=disk, cache=image)
+    must(machine.shell(), "mount -t ext4 /dev/vdd /mnt && chattr +j /mnt && umount /mnt")
+    machine.power_cut()
+
+
+@pytest.mark.parametrize("own", [False, True], ids=["boot_disk", "disk_of_its_own"])
+def test_what_venus_has_in_its_records_is_whole_after_a_reset(client, realm, coda_disk, tmp_path, own):
     """Its data was written before, and not half a minute later: else it is zeros, and a conflict."""
-    machine = client("coda.break=mount-dev")
+    append, image = "coda.break=mount-dev", None
+    disk = own_copy(coda_disk / "disk.img", tmp_path / "disk.img")
+    if own:
+        image = tmp_path / "cache.img"
+        make_cache_disk(client, disk, image)
+        append += " coda.fsck-root.also=LABEL=codacache:/var/lib/coda"
+    machine = client(append, disk=disk, cache=image)
     shell, place = machine.shell(), f"{realm.root}/mnt"
+    assert own == (shell("grep ' /var/lib/coda ext4 ' /proc/mounts")[0] == 0)
     login(shell, realm)
     must(shell, f"mkdir {place}/kept; cfs fr {realm.root}")
     realm.hold()
@@ -66,7 +85,7 @@ def test_what_venus_has_in_its_records_is_whole_after_a_reset(client, realm):
     machine.power_cut()
     realm.release()
 
-    machine = client("coda.break=mount-dev", disk=machine.disk)
+    machine = client(append, disk=disk, cache=image)
     shell = machine.shell()
     assert "Last shutdown was dirty" in must(shell, "cat /run/coda/venus.log")
     login(shell, realm)
