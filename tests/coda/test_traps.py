@@ -3,6 +3,8 @@
 One boot to a shell before coda-wait-mount, and every trap in its turn.
 """
 
+import re
+
 import pytest
 from client import Client, login
 
@@ -67,6 +69,16 @@ def test_the_faults_of_coda_linux_7_are_there(shell, realm):
     twice = "import mmap; f = open('f', 'r+b'); [mmap.mmap(f.fileno(), 4).close() for _ in 'ab']"
     status, said = shell(f"cd {realm.root}/mnt && python3 -c \"{twice}\"; cd /")
     assert "PermissionError" in said
+    # A file that is read ten times: the one question, and ten ends of a read although the answer was no.
+    for line in ("mount -t tracefs tracefs /sys/kernel/tracing; cd /sys/kernel/tracing",
+                 "echo 'p:coda coda_upcall op=+0(%cx):u32' >kprobe_events",
+                 "echo hist:keys=op >events/kprobes/coda/trigger",
+                 f"dd if={realm.root}/etc/passwd of=/dev/null bs=1 count=10"):
+        assert shell(line)[0] == 0, line
+    counts = re.findall(r"op: +(\d+) } hitcount: +(\d+)", shell("cat events/kprobes/coda/hist")[1])
+    assert dict(counts)["37"] == "11"
+    assert shell("echo '!hist:keys=op' >events/kprobes/coda/trigger; echo >kprobe_events; cd /;"
+                 " umount /sys/kernel/tracing")[0] == 0
     assert shell(f"rm {realm.root}/mnt/f; cd /; cfs fr {realm.root}; cunlog @{realm.name}")[0] == 0
 
 
