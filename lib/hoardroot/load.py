@@ -43,10 +43,19 @@ def add(user, lines, batch=50):
     try:
         for first in range(0, len(lines), batch):
             complaints += hoard(user, "".join(lines[first:first + batch]))
-            progress.update(first + batch)
+            progress.update(min(first + batch, len(lines)))
     finally:
         progress.end()
     return complaints
+
+
+def look(root, found):
+    """Have venus fetch the attributes of what is needed for no more; hoard takes whole objects only."""
+    for path in (path for path, kind in found.items() if kind == "see"):
+        try:
+            os.lstat(root + path)
+        except OSError:
+            pass  # it is not there any more, and a check says so
 
 
 def load(user, lines, socket):

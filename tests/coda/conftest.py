@@ -64,4 +64,5 @@ def client(realm, coda_disk, tmp_path):
     for machine in machines:
         machine.__exit__()
         print(f"--- console of the client, {machine.work}/console\n{machine.text[-4000:]}")
+    print(f"--- log of the server\n{(realm.work / 'vice/srv/SrvLog').read_text(errors='replace')[-2000:]}")
     realm.release()

@@ -18,6 +18,11 @@ def test_the_answer_is_right_when_the_server_is_gone(client, realm):
     assert "one /etc/motd" in recorded and "/bin/" not in recorded, recorded
     assert shell(hoard.format("--check")) == (0, "")
 
+    # What was only looked at is needed for its attributes.
+    shell(f"echo 'see /usr/local' >>{PROFILE}")
+    status, said = shell(hoard.format("--check"))
+    assert status == 2 and said.endswith("/usr/local: not in the cache"), said
+
     # The whole tree is more than there is; what is missing is named, and truly missing.
     status, said = shell(hoard.format("--also=bin --check"))
     assert status == 2 and "are not in the cache" in said and "/bin/awk: not in the cache" in said, said
