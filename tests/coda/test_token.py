@@ -38,6 +38,7 @@ def test_a_token_outlives_a_new_venus_and_the_handoff(client, realm, secret):
     shell = machine.shell()
     assert "@coda-keep-token" in shell("cat /proc/[0-9]*/cmdline | tr '\\0' '\\n'")[1]
     assert shell("echo of root >/mnt/of-root; cat /mnt/of-root") == (0, "of root")
+    assert shell(f"rm /mnt/of-root; {THERE} cfs fr {realm.root}")[0] == 0
     # All that its next login will take is where it looks for it.
     status, said = shell(f"{THERE} coda-keep-token --once {name} /etc/secret && cat /run/coda/token.0.log")
     assert status == 0 and "venus ended, and the token with it" in said, said
