@@ -26,8 +26,8 @@ def build_disk(target, realm, *options, cache="100MB"):
 class Client(Machine):
     """A machine on the realm's wire, with a disk of its own: caches stay from one boot to the next.
 
-    `append` is of the kernel command line, as in Machine; `root`, if given, the disk /dev/vdb, what is
-    written to it is lost; `cache`, if given, the disk /dev/vdd, what is written to it stays.
+    `append` is of the kernel command line, as in Machine. `root` is the disk /dev/vdb, which forgets
+    what is written to it, and `cache` the disk /dev/vdd, which keeps it.
     """
 
     def __init__(self, work, realm, boot, disk=None, append="", root=None, cache=None, **settings):
