@@ -282,8 +282,9 @@ def test_a_last_line_without_its_end_is_shown(boot):
 @pytest.mark.parametrize("status, again", [(99, True), (111, True), (100, False), (4, False)])
 def test_only_what_may_pass_is_retried(boot, name, status, again):
     boot.status(name, status, status)
-    events = boot.run("coda.retry=2")
+    events = boot.run("coda.retry=2 coda.retry-after=7")
     assert len(calls(events, name)) == 3
+    assert events.count("sleep 7") == (2 if again else 0)
     assert events.count("shell") == (0 if again else 2)
 
 
