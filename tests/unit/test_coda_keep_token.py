@@ -215,9 +215,10 @@ def test_a_keeper_stays_renews_after_a_new_venus_and_is_found_again(run_command,
         listening.listen()
         return listening
 
+    held = HELD.replace("Wed Nov 25 12:07:18 2026", time.ctime(time.time() + 25 * 3600))
     calls = tools(clog=f"cat >/dev/null; rm -f {tmp_path}/expired; touch {tmp_path}/token",
                   ctokens=f"[ ! -e {tmp_path}/expired ] || {{ printf '%s' '{EXPIRED}'; exit 1; }}\n"
-                          f"[ ! -e {tmp_path}/token ] || {{ printf '%s' '{HELD}'; exit 0; }}\n"
+                          f"[ ! -e {tmp_path}/token ] || {{ printf '%s' '{held}'; exit 0; }}\n"
                           f"printf '%s' '{NONE}'; exit 1")
     options = [f"--{name}={tmp_path}/{name}" for name in ("mariner", "pid-file", "log")]
     settings = {"env": environment(PATH=os.environ["PATH"])}
